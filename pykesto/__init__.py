@@ -1,0 +1,1 @@
+"""pykesto: an embedded, transactional, concurrent object database for Python."""
