@@ -4,6 +4,7 @@ The library guards against opening a file twice with a table inside itself, so t
 of it in one process would corrupt files: no other module may link it.
 """
 
+from glob import glob
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -15,6 +16,7 @@ def extension(source: Path) -> Extension:
     return Extension(
         name,
         [str(source)],
+        include_dirs=["."],
         libraries=["tokyocabinet"] if name == "pykesto._tc" else [],
         extra_compile_args=["-O2", "-Wall", "-Wno-unused-function"],
     )
@@ -22,7 +24,8 @@ def extension(source: Path) -> Extension:
 
 setup(
     ext_modules=cythonize(
-        [extension(p) for p in sorted(Path("pykesto").rglob("*.pyx"))],
+        # glob follows the symlink pykesto/journal; Path.rglob would not.
+        [extension(Path(p)) for p in sorted(glob("pykesto/**/*.pyx", recursive=True))],
         build_dir="build",
         compiler_directives={"language_level": 3, "auto_pickle": False, "autotestdict": False},
     )

@@ -1,0 +1,29 @@
+"""The redo journal: segments of checksummed, chained records; group sync; tailing; recovery.
+
+A record is opaque here. What a record means, and who may append one, is the engine's business.
+The bytes are specified in docs/journal.md.
+"""
+
+from .format import Mark, Record
+from .reader import Reader
+from .recovery import Recovered, create, is_empty, recover
+from .segments import Segment, Segments, SegmentGone
+from .state import JournalState
+from .sync import GroupSync
+from .writer import Writer
+
+__all__ = [
+    "GroupSync",
+    "JournalState",
+    "Mark",
+    "Reader",
+    "Record",
+    "Recovered",
+    "Segment",
+    "SegmentGone",
+    "Segments",
+    "Writer",
+    "create",
+    "is_empty",
+    "recover",
+]

@@ -1,0 +1,165 @@
+"""The files of the journal: one directory of numbered, preallocated segments.
+
+A segment is prepared under a temporary name, synced, renamed, and the directory synced, before any record goes in:
+an append then changes no metadata and needs no space. Segments are never recycled, as a lagging reader may have one
+open, and are removed from the front only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import CorruptionError, FormatError, StorageError
+from ..files import fill_with_zeros, open_file, read_at, remove, sync_data, sync_directory, translated, write_at
+from .format import HEADER_SIZE, Mark, SegmentHeader, mark_offset, pack_header, pack_mark, parse_header, parse_mark
+
+FIRST_CAPACITY = 128 << 10
+LARGEST_CAPACITY = 16 << 20
+SUFFIX = ".kj"
+
+
+class SegmentGone(Exception):
+    """The segment was removed: no base and no live snapshot needed it."""
+
+
+class Segment:
+    """One open segment."""
+
+    def __init__(self, path: Path, fd: int, header: SegmentHeader) -> None:
+        self.path, self.fd, self.header = path, fd, header
+        self.number, self.start, self.salt = header.number, header.start, header.salt
+        self.end = header.start + header.capacity
+
+    def offset(self, position: int) -> int:
+        """Where in the file a position of the journal is."""
+        return HEADER_SIZE + position - self.start
+
+    def read(self, position: int, size: int) -> bytes:
+        with translated("read", self.path):
+            return read_at(self.fd, size, self.offset(position))
+
+    def write(self, position: int, content: bytes) -> None:
+        with translated("write", self.path):
+            write_at(self.fd, content, self.offset(position))
+
+    def sync(self) -> None:
+        with translated("sync", self.path):
+            sync_data(self.fd)
+
+    def mark(self) -> Mark | None:
+        return parse_mark(read_at(self.fd, HEADER_SIZE, 0), self.salt)
+
+    def write_mark(self, durable_end: int, *, clean: bool) -> None:
+        """Write and sync a mark beside the last one."""
+        last = self.mark()
+        mark = Mark(last.sequence + 1 if last else 1, durable_end, clean)
+        with translated("write", self.path):
+            write_at(self.fd, pack_mark(mark, self.salt), mark_offset(mark.sequence))
+        self.sync()
+
+    def __del__(self) -> None:
+        # A thread may still sync a segment that another has let go, so the last reference closes it.
+        os.close(self.fd)
+
+
+class Segments:
+    """The directory of segments, and those that this process has open."""
+
+    def __init__(self, directory: Path, *, mode: int = 0o600, random: Callable[[], int] = lambda: secrets.randbits(32)) -> None:
+        self.directory = directory
+        self.mode = mode
+        self.random = random
+        self._open: dict[int, Segment] = {}
+        self._lock = threading.Lock()
+
+    def path(self, number: int) -> Path:
+        return self.directory / f"{number:012d}{SUFFIX}"
+
+    def numbers(self) -> list[int]:
+        """The numbers of all segments there are, ascending."""
+        with translated("list", self.directory):
+            names = os.listdir(self.directory)
+        return sorted(int(name[: -len(SUFFIX)]) for name in names if name.endswith(SUFFIX) and name[: -len(SUFFIX)].isdigit())
+
+    def get(self, number: int) -> Segment:
+        """The segment, opened if need be; SegmentGone if it is there no more."""
+        with self._lock:
+            segment = self._open.get(number)
+            if segment is None:
+                segment = self._open[number] = self._load(number)
+            return segment
+
+    def _load(self, number: int) -> Segment:
+        path = self.path(number)
+        try:
+            fd = open_file(path)
+        except StorageError as error:
+            if error.errno == errno.ENOENT:
+                raise SegmentGone(f"{path} was removed") from error
+            raise
+        header = parse_header(read_at(fd, HEADER_SIZE, 0))
+        if isinstance(header, SegmentHeader) and header.number == number:
+            return Segment(path, fd, header)
+        os.close(fd)
+        if isinstance(header, int):
+            raise FormatError(f"{path} has journal format {header}", path=path, hint="use a newer pykesto")
+        raise CorruptionError("the header of the segment is damaged", path=path, offset=0)
+
+    def create(self, header_of: Callable[[int], SegmentHeader]) -> Segment:
+        """Make the segment whose header `header_of(salt)` gives, durable and empty, and open it."""
+        header = header_of(self.random())
+        path = self.path(header.number)
+        temporary = path.with_suffix(".new")
+        remove(temporary)
+        fd = open_file(temporary, create=True, exclusive=True, mode=self.mode)
+        try:
+            with translated("allocate", temporary):
+                fill_with_zeros(fd, HEADER_SIZE + header.capacity)
+                write_at(fd, pack_header(header), 0)
+                os.fsync(fd)
+                os.rename(temporary, path)
+            sync_directory(self.directory)
+        except BaseException:
+            os.close(fd)
+            remove(temporary)
+            raise
+        segment = Segment(path, fd, header)
+        with self._lock:
+            self._open[header.number] = segment
+        return segment
+
+    def let_go_before(self, number: int) -> None:
+        """Keep those no longer open that this process needs no more."""
+        with self._lock:
+            for old in [n for n in self._open if n < number]:
+                del self._open[old]
+
+    def remove_before(self, position: int) -> int:
+        """Remove the segments that hold nothing at or after `position`; the newest stays. Return how many."""
+        numbers = self.numbers()
+        removed = 0
+        for number, successor in zip(numbers, numbers[1:], strict=False):
+            if self.get(successor).start > position:
+                break
+            remove(self.path(number))
+            removed += 1
+        return removed
+
+    def size(self) -> int:
+        """Bytes that the segments take on disk."""
+        total = 0
+        for number in self.numbers():
+            try:
+                total += self.path(number).stat().st_size
+            except FileNotFoundError:
+                continue  # removed since it was listed
+        return total
+
+    def close(self) -> None:
+        with self._lock:
+            self._open.clear()

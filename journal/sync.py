@@ -1,0 +1,119 @@
+"""Make the journal durable for all waiting processes at once.
+
+Whoever gets sync.lock syncs for everyone who appended before; the others sleep on a futex in the control page and
+wake together. Nobody queues on the lock itself: that would be a convoy. A failed sync is final: it poisons the
+database for every process, as the kernel reports it once and then says that all is well.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ..errors import CorruptionError, StorageError
+from ..files import LOOK_AGAIN_S, ProcessLock
+from .format import parse_record
+from .segments import Segment, SegmentGone, Segments
+from .state import JournalState
+
+PATIENCE_S = 2.0  # after this long a waiter syncs by itself: the syncer may be stopped
+
+
+class GroupSync:
+    """Group sync of one process. Needs no lock of the caller; `sync_alone` needs commit.lock held."""
+
+    def __init__(self, segments: Segments, state: JournalState, *, sync_lock: ProcessLock, commit_lock: ProcessLock) -> None:
+        self.segments, self.state = segments, state
+        self.sync_lock, self.commit_lock = sync_lock, commit_lock
+
+    def make_durable(self, target: int) -> None:
+        """Return when everything before `target` is on stable storage.
+
+        Raises:
+            StorageError: a sync failed, here or elsewhere; what is on disk is unknown until the next recovery.
+        """
+        state, began = self.state, time.monotonic()
+        while state.durable_end < target:
+            state.refuse_if_poisoned()
+            sequence = state.sequence()  # before the try, so that a sync ending in between is not slept through
+            if self.sync_lock.try_acquire():
+                try:
+                    if state.durable_end < target:
+                        self._sync_as_leader()
+                finally:
+                    self.sync_lock.release()
+                    state.wake()  # after the release: who is not covered yet tries the lock at once
+            elif time.monotonic() - began > PATIENCE_S:
+                self._sync_to_end()
+            else:
+                state.wait(sequence, LOOK_AGAIN_S)
+
+    def sync_alone(self, target: int) -> None:
+        """The same for the holder of commit.lock, who must not wait for sync.lock: its holder may want commit.lock."""
+        if self.state.durable_end < target:
+            self.state.refuse_if_poisoned()
+            if self.state.in_flight:
+                self._write_again()
+            self._sync_to_end()
+
+    def _sync_as_leader(self) -> None:
+        inherited = self.state.in_flight
+        if inherited:
+            # A syncer died, perhaps after a failed sync that nobody will ever hear of: the pages would be clean
+            # and not on disk. Written again, they are dirty, and this sync tells the truth about them.
+            with self.commit_lock.held(PATIENCE_S * 5):
+                self._write_again()
+        self.state.sync_begins()
+        if inherited:
+            self.state.sync_ends(inherited)
+        self._sync_to_end(counted=True)
+
+    def _sync_to_end(self, *, counted: bool = False) -> None:
+        if not counted:
+            self.state.sync_begins()
+        end = self.state.end  # before the sync: what is appended during it is not covered
+        try:
+            for segment in self.not_durable():
+                segment.sync()
+        except StorageError as error:
+            self.state.poison(error.errno or 0)
+            raise
+        self.state.publish_durable(end)
+        self.state.sync_ends()
+
+    def not_durable(self) -> list[Segment]:
+        """The segments from the durable end to the newest, in order."""
+        durable_end, number, found = self.state.durable_end, self.state.segment, []
+        while number > 0:
+            try:
+                segment = self.segments.get(number)
+            except SegmentGone:
+                break  # removed because it was synced whole and applied
+            found.append(segment)
+            if segment.start <= durable_end:
+                break
+            number -= 1
+        return found[::-1]
+
+    def _write_again(self) -> None:
+        """With commit.lock held: write the records from the durable end to the end again, the same bytes."""
+        end = self.state.end
+        position = self.state.durable_end
+        for segment in self.not_durable():
+            try:
+                position = write_again(segment, max(position, segment.start), min(end, segment.end))
+            except StorageError as error:
+                self.state.poison(error.errno or 0)
+                raise
+
+
+def write_again(segment: Segment, position: int, end: int) -> int:
+    """Write the records of one segment from `position` to `end` again, each verified; return where they end."""
+    block = segment.read(position, end - position)
+    offset = 0
+    while position + offset < end:
+        parsed = parse_record(block, offset, position=position + offset, room=end - position - offset, salt=segment.salt)
+        if parsed is None:
+            raise CorruptionError("a record changed after it was written", path=segment.path, offset=segment.offset(position + offset))
+        offset = parsed[0].end - position
+    segment.write(position, block[:offset])
+    return position + offset

@@ -1,0 +1,167 @@
+"""What Python has no call for: words of a shared page with their memory order, futexes, CRC-32C.
+
+`pykesto.files` is the face. Nothing here knows what the words mean.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.errno cimport errno
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+import os
+
+cdef extern from "pykesto/crc32c.h":
+    uint32_t kesto_crc32c(uint32_t seed, const void *data, size_t size) nogil
+    uint32_t kesto_crc_software(uint32_t crc, const unsigned char *data, size_t size) nogil
+
+cdef extern from "<sys/mman.h>":
+    void *mmap(void *at, size_t size, int prot, int flags, int fd, long offset) nogil
+    int munmap(void *at, size_t size) nogil
+    int PROT_READ, PROT_WRITE, MAP_SHARED
+    void *MAP_FAILED
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <time.h>
+    #include <errno.h>
+    #ifdef __linux__
+    #include <linux/futex.h>
+    #include <sys/syscall.h>
+    #include <unistd.h>
+    #endif
+    static uint64_t kesto_load(uint64_t *w) { return __atomic_load_n(w, __ATOMIC_ACQUIRE); }
+    static void kesto_store(uint64_t *w, uint64_t v) { __atomic_store_n(w, v, __ATOMIC_RELEASE); }
+    static uint64_t kesto_add(uint64_t *w, uint64_t v) { return __atomic_add_fetch(w, v, __ATOMIC_SEQ_CST); }
+    static int kesto_swap(uint64_t *w, uint64_t was, uint64_t v)
+    { return __atomic_compare_exchange_n(w, &was, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }
+    static void kesto_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+
+    /* Wait on the low half of a word while it is `expected`; where there is no futex, pause. */
+    static void kesto_wait(uint64_t *w, uint32_t expected, int64_t ns)
+    {
+        struct timespec t = { ns / 1000000000, ns % 1000000000 };
+    #ifdef __linux__
+        uint32_t *half = (uint32_t *)w;
+    #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        half++;
+    #endif
+        syscall(SYS_futex, half, FUTEX_WAIT, expected, &t, NULL, 0);
+    #else
+        if (ns > 500000) { t.tv_sec = 0; t.tv_nsec = 500000; }
+        if ((uint32_t)kesto_load(w) == expected) nanosleep(&t, NULL);
+    #endif
+    }
+    static void kesto_wake(uint64_t *w)
+    {
+    #ifdef __linux__
+        uint32_t *half = (uint32_t *)w;
+    #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        half++;
+    #endif
+        syscall(SYS_futex, half, FUTEX_WAKE, 0x7fffffff, NULL, NULL, 0);
+    #endif
+    }
+    """
+    uint64_t kesto_load(uint64_t *w) nogil
+    void kesto_store(uint64_t *w, uint64_t v) nogil
+    uint64_t kesto_add(uint64_t *w, uint64_t v) nogil
+    int kesto_swap(uint64_t *w, uint64_t was, uint64_t v) nogil
+    void kesto_fence() nogil
+    void kesto_wait(uint64_t *w, uint32_t expected, int64_t ns) nogil
+    void kesto_wake(uint64_t *w) nogil
+
+
+def crc32c(bytes data, unsigned int seed=0):
+    """The CRC-32C of `data`, continuing from `seed` (the sum of what came before)."""
+    return kesto_crc32c(seed, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+
+def crc32c_software(bytes data, unsigned int seed=0):
+    """The same sum by table, whatever the CPU offers: for checking one against the other."""
+    return <uint32_t>~kesto_crc_software(~seed, <const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+
+@cython.final
+cdef class SharedWords:
+    """The 64-bit words of a file, mapped and shared with every process that maps it.
+
+    Loads acquire and stores release; the read-modify-write calls are sequentially consistent.
+    The file must not shrink while it is mapped.
+    """
+    cdef uint64_t *words
+    cdef readonly Py_ssize_t count
+
+    def __cinit__(self, int fd, Py_ssize_t count):
+        if count <= 0 or os.fstat(fd).st_size < count * 8:
+            raise ValueError(f"a file of {os.fstat(fd).st_size} bytes does not hold {count} words")
+        cdef void *at = mmap(NULL, count * 8, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+        if at == MAP_FAILED:
+            raise OSError(errno, os.strerror(errno), "mmap of shared words")
+        self.words = <uint64_t *>at
+        self.count = count
+
+    def __dealloc__(self):
+        self.unmap()
+
+    cdef void unmap(self) noexcept:
+        if self.words != NULL:
+            munmap(self.words, self.count * 8)
+            self.words = NULL
+
+    cdef uint64_t *at(self, Py_ssize_t i) except NULL:
+        if self.words == NULL:
+            raise ValueError("the shared words are unmapped")
+        if not 0 <= i < self.count:
+            raise IndexError(f"word {i} of {self.count}")
+        return self.words + i
+
+    def close(self):
+        """Unmap. Other processes' mappings stay."""
+        self.unmap()
+
+    def load(self, Py_ssize_t i):
+        return kesto_load(self.at(i))
+
+    def store(self, Py_ssize_t i, uint64_t value):
+        kesto_store(self.at(i), value)
+
+    def add(self, Py_ssize_t i, int64_t change):
+        """Add, and return the new value (modulo 2**64)."""
+        return kesto_add(self.at(i), <uint64_t>change)
+
+    def lower(self, Py_ssize_t i, uint64_t change):
+        """Subtract, but never below zero; return the new value."""
+        cdef uint64_t *word = self.at(i)
+        cdef uint64_t was, now
+        while True:
+            was = kesto_load(word)
+            now = was - change if was > change else 0
+            if kesto_swap(word, was, now):
+                return now
+
+    def swap(self, Py_ssize_t i, uint64_t was, uint64_t value):
+        """Store `value` if the word still is `was`; return whether it did."""
+        return bool(kesto_swap(self.at(i), was, value))
+
+    def raise_to(self, Py_ssize_t i, uint64_t value):
+        """Store the larger of the word and `value`."""
+        cdef uint64_t *word = self.at(i)
+        cdef uint64_t was = kesto_load(word)
+        while was < value and not kesto_swap(word, was, value):
+            was = kesto_load(word)
+
+    def fence(self):
+        """A full fence: what was stored before is seen by all before what is loaded after."""
+        kesto_fence()
+
+    def wait(self, Py_ssize_t i, uint64_t expected, double seconds):
+        """Sleep while the low half of word `i` is that of `expected`, at most `seconds`; may wake early."""
+        cdef uint64_t *word = self.at(i)
+        cdef int64_t ns = <int64_t>(max(0.0, min(seconds, 3600.0)) * 1e9)
+        with nogil:
+            kesto_wait(word, <uint32_t>expected, ns)
+
+    def wake(self, Py_ssize_t i):
+        """Wake all that wait on word `i`, in every process."""
+        kesto_wake(self.at(i))

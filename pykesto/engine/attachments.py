@@ -1,0 +1,132 @@
+"""The databases that this process has attached to: one attachment each, however many handles there are.
+
+Handles survive a fork: the child abandons what it inherited, closing descriptors and releasing nothing, and attaches
+anew when a handle is used. While a fork is under way no attachment begins or ends and no Tokyo Cabinet writer is open.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from ..store import Durability, Isolation, Reads, Snapshot, Writes
+from .checkpoint import Checkpointer, Outcome
+from .embedded import EmbeddedStore
+from .layout import Layout
+
+
+class Attachment:
+    """An embedded store with its background checkpoints; a `Store`."""
+
+    def __init__(self, store: EmbeddedStore) -> None:
+        self.store = store
+        self.checkpointer = Checkpointer(store)
+        self.handles = 0
+
+    @property
+    def usable(self) -> bool:
+        return not self.store.closed and self.store.pid == os.getpid()
+
+    def snapshot(self) -> Snapshot:
+        return self.store.snapshot()
+
+    def commit(
+        self,
+        snapshot: Snapshot,
+        reads: Reads,
+        writes: Writes,
+        *,
+        force: bool,
+        isolation: Isolation,
+        durability: Durability,
+        note: str | None,
+        lock_timeout_s: float | None,
+    ) -> int:
+        number = self.store.commit(
+            snapshot,
+            reads,
+            writes,
+            force=force,
+            isolation=isolation,
+            durability=durability,
+            note=note,
+            lock_timeout_s=lock_timeout_s,
+        )
+        if any(change.kind == "create_index" for change in writes.schema):
+            self.checkpointer.want()  # queries can use the index when a base has it
+        else:
+            self.checkpointer.notice()
+        return number
+
+    def checkpoint(self) -> Outcome:
+        return self.checkpointer.now()
+
+    def close(self) -> None:
+        self.checkpointer.close()
+        self.store.close()
+
+
+_attachments: dict[str, Attachment] = {}
+_lock = threading.RLock()
+
+
+def attach(path: Path, *, create: bool, mode: int) -> Attachment:
+    """This process's attachment to the database at `path`, made if need be. Each call is one handle to `detach`."""
+    with _lock:
+        found = _attachments.get(os.path.realpath(path))
+        if found is None or not found.usable:
+            store = EmbeddedStore(Layout(Path(os.path.abspath(path))), create_missing=create, mode=mode)
+            found = _attachments[os.path.realpath(path)] = Attachment(store)
+        found.handles += 1
+        return found
+
+
+def detach(attachment: Attachment) -> None:
+    """Give one handle back; the last one closes."""
+    with _lock:
+        attachment.handles -= 1
+        if attachment.handles == 0:
+            for path in [p for p, a in _attachments.items() if a is attachment]:
+                del _attachments[path]
+            if attachment.usable:
+                attachment.close()
+
+
+def _close_all() -> None:
+    with _lock:
+        for attachment in list(_attachments.values()):
+            if attachment.usable:
+                attachment.close()
+        _attachments.clear()
+
+
+def _before_fork() -> None:
+    _lock.acquire()
+    for attachment in _attachments.values():
+        attachment.checkpointer.gate.shut()
+
+
+def _after_fork_in_parent() -> None:
+    for attachment in _attachments.values():
+        attachment.checkpointer.gate.reopen()
+    _lock.release()
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    for attachment in _attachments.values():
+        attachment.store.abandon()
+    _attachments.clear()
+    _lock = threading.RLock()
+
+
+def _register(before: Callable[[], None], in_parent: Callable[[], None], in_child: Callable[[], None]) -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+
+
+_register(_before_fork, _after_fork_in_parent, _after_fork_in_child)
+atexit.register(_close_all)

@@ -1,0 +1,255 @@
+"""Bring a base that nobody uses forward to the durable end of the journal, then make it current.
+
+The stamp of the base goes first and comes back last, MANIFEST follows, then the flip in the control page: a kill or a
+power cut at any step leaves the old base current and the journal whole. Whoever gets checkpoint.lock first makes
+`control` agree with MANIFEST. Two usual bases; further ones only while readers pin every other.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..errors import CorruptionError, Error
+from ..journal import Reader, SegmentGone
+from ..store import Row
+from .base import BaseBuilder, Stopped
+from .content import unpack_commit
+from .control import Pins, base_of
+from .embedded import EmbeddedStore
+from .manifest import Manifest, Mark, Stamp, read_manifest, read_stamp, write_manifest
+from .schema import Schema
+
+JOURNAL_BYTES = 4 << 20  # a checkpoint is due when this much follows the current base
+BATCH_BYTES = 64 << 20  # rows are applied in batches of about so much
+LEASE_BYTES = 512 << 20  # a session keeps at most so much journal back
+LEASE_S = 3600
+
+_log = logging.getLogger("pykesto")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a checkpoint did: applied `commits` and made `base` current at `version`; or why it did nothing."""
+
+    done: bool
+    reason: str = ""
+    base: int = 0
+    version: int = 0
+    commits: int = 0
+    took_s: float = 0.0
+
+
+def checkpoint(store: EmbeddedStore, gate: Gate) -> Outcome:
+    """Run one checkpoint, if nobody else does."""
+    began = time.monotonic()
+    if not store.checkpoint_lock.try_acquire():
+        return Outcome(False, "another process or thread is at it")
+    try:
+        store.state.refuse_if_poisoned()
+        with gate.open():
+            return _Checkpoint(store, gate).run(began)
+    except Stopped:
+        return Outcome(False, "stopped")
+    finally:
+        store.checkpoint_lock.release()
+
+
+class Gate:
+    """Lets a fork wait until no Tokyo Cabinet writer is open in this process, and asks one that is to stop."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+
+    def open(self) -> threading.Lock:
+        return self._lock
+
+    def stopping(self) -> bool:
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def shut(self) -> None:
+        """Stop the work, and return when it has stopped."""
+        self.stop()
+        self._lock.acquire()
+
+    def reopen(self) -> None:
+        self._stop.clear()
+        self._lock.release()
+
+
+class _Checkpoint:
+    """The state of one run. checkpoint.lock is held."""
+
+    def __init__(self, store: EmbeddedStore, gate: Gate) -> None:
+        self.store, self.gate = store, gate
+        self.commits = 0
+
+    def run(self, began: float) -> Outcome:
+        store = self.store
+        manifest = self._reconciled()
+        current = manifest.current
+        store.sync.make_durable(store.state.end)
+        until = store.state.durable_end
+        if until == manifest.mark(current).position:
+            return Outcome(False, "the current base holds everything", current, manifest.mark(current).version)
+        pins = store.control.pins()
+        target = self._target(current, pins)
+        if target is None:
+            return Outcome(False, f"sessions of processes {sorted({p.pid for p in pins})} pin every base")
+        stamp = self._build(manifest, target, until)
+        manifest = write_manifest(store.layout, manifest.with_base(target, stamp), poison=store.state.poison)
+        store.control.flip_to(target)
+        self._clean_up(manifest)
+        took_s = time.monotonic() - began
+        return Outcome(True, "", target, stamp.mark.version, self.commits, took_s)
+
+    def _reconciled(self) -> Manifest:
+        """MANIFEST, with the flip published that a dead checkpointer may have left out."""
+        manifest = read_manifest(self.store.layout)
+        if manifest is None:
+            raise CorruptionError("MANIFEST is gone", path=self.store.layout.manifest)
+        if base_of(self.store.control.base_word()) != manifest.current:
+            self.store.control.flip_to(manifest.current)
+        return manifest
+
+    def _target(self, current: int, pins: list[Pins]) -> int | None:
+        """A base to write: the lowest that is neither current nor pinned, a further copy if there must be one."""
+        pinned = {current}.union(*(p.bases for p in pins))
+        limit = min(len(pins) + 2, 64)
+        return next((b for b in range(limit) if b not in pinned), None)
+
+    def _build(self, manifest: Manifest, target: int, until: int) -> Stamp:
+        """Bring `target` to `until`, from its own mark if the journal still reaches it, else from a copy."""
+        store = self.store
+        store.forget_base(target)
+        builder = BaseBuilder(store.layout, target, mode=store.mode, stopping=self.gate.stopping)
+        source = target if self._can_go_forward(manifest, target) else manifest.current
+        stamp = read_stamp(store.layout, source)
+        builder.begin()
+        if source != target:
+            builder.copy_from(source)
+        schema = Schema(stamp.tables)
+        reader = self._reader(stamp.mark)
+        for rows in self._batches(reader, schema, until):
+            builder.apply(rows, schema.tables())
+        return builder.finish(Mark(reader.number, reader.position, reader.crc), schema.tables())
+
+    def _reader(self, mark: Mark) -> Reader:
+        store = self.store
+        return Reader.at(
+            store.segments, position=mark.position, crc=mark.crc, number=mark.version, newest=store.state.segment
+        )
+
+    def _can_go_forward(self, manifest: Manifest, base: int) -> bool:
+        if base not in manifest.bases:
+            return False
+        try:
+            self._reader(manifest.mark(base))
+            return read_stamp(self.store.layout, base).life == manifest.bases[base][0]
+        except (CorruptionError, SegmentGone):
+            return False
+
+    def _batches(self, reader: Reader, schema: Schema, until: int) -> Iterator[dict[str, dict[bytes, Row | None]]]:
+        """The newest images of the rows in the journal up to `until`; at least one batch."""
+        rows: dict[str, dict[bytes, Row | None]] = {}
+        begin = reader.position
+        for record in reader.read_to(self.store.state, until=until):
+            commit = unpack_commit(record.payload)
+            schema.apply(commit.schema, commit.rows)
+            self.commits += 1
+            for table, images in commit.rows.items():
+                rows.setdefault(table, {}).update(
+                    {key: None if image is None else Row(record.number, image) for key, image in images.items()}
+                )
+            if reader.position - begin > BATCH_BYTES:
+                yield rows
+                rows, begin = {}, reader.position
+        yield rows
+
+    def _clean_up(self, manifest: Manifest) -> None:
+        """Remove further bases that nobody uses, and segments that no base and no live session needs."""
+        store = self.store
+        pins = store.control.pins()
+        pinned = {manifest.current}.union(*(p.bases for p in pins))
+        for base in sorted(manifest.bases):
+            if base > 1 and base not in pinned:
+                store.forget_base(base)
+                manifest = write_manifest(store.layout, manifest.without_base(base), poison=store.state.poison)
+                BaseBuilder(store.layout, base, mode=store.mode, stopping=lambda: False).remove()
+        store.segments.remove_before(self._kept_from(manifest, pins))
+
+    def _kept_from(self, manifest: Manifest, pins: list[Pins]) -> int:
+        """Where the journal must still reach back to. A session past its lease gives up journal, never its base."""
+        end = self.store.state.end
+        needed = [manifest.mark(manifest.current).position]
+        needed += [mark.position for _, mark in manifest.bases.values() if end - mark.position < LEASE_BYTES]
+        for pin in pins:
+            if pin.oldest is not None and end - pin.oldest < LEASE_BYTES and time.time() - pin.since_s < LEASE_S:
+                needed.append(pin.oldest)
+        return min(needed)
+
+
+class Checkpointer:
+    """A daemon thread that runs a checkpoint when enough journal has gathered."""
+
+    def __init__(self, store: EmbeddedStore) -> None:
+        self.store = store
+        self.gate = Gate()
+        self._wanted = threading.Event()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._not_before = 0.0
+        self.last: Outcome | None = None
+
+    def notice(self) -> None:
+        """Called after each commit: cheap unless a checkpoint is due."""
+        if self.store.journal_bytes() >= JOURNAL_BYTES and time.monotonic() >= self._not_before:
+            self.want()
+
+    def want(self) -> None:
+        """Have a checkpoint soon."""
+        if self._wanted.is_set() or self._closing:
+            return
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="pykesto checkpoint", daemon=True)
+                self._thread.start()
+        self._wanted.set()
+
+    def now(self) -> Outcome:
+        """Run one in this thread."""
+        self.last = checkpoint(self.store, self.gate)
+        return self.last
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.wait()
+            if self._closing:
+                return
+            began = time.monotonic()
+            try:
+                outcome = self.now()
+                pause_s = 0.0 if outcome.done else 0.2
+            except Error as error:
+                _log.warning("checkpoint of %s failed: %s", self.store.layout.directory, error)
+                pause_s = 5.0
+            # No more than half of the time is spent on checkpoints, and one that could not be is not tried at once.
+            self._not_before = time.monotonic() + max(pause_s, time.monotonic() - began)
+            self._wanted.clear()
+
+    def close(self) -> None:
+        """Stop the thread; a checkpoint in its midst is given up."""
+        self._closing = True
+        self._wanted.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            self.gate.stop()
+            thread.join()

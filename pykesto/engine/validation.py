@@ -1,0 +1,130 @@
+"""Does a commit still fit what was committed since its snapshot?
+
+First committer wins on every row written. A serializable commit also checks what was read: rows, absences, and
+predicates, each against the keys that later commits changed (precision locking: Jordan, Banerjee and Batman, 1981).
+A predicate conflicts if the row matched at the session's snapshot or matches now: looking at new images alone would
+miss deletions and rows that moved out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..codec import decode, is_scalar_encoding, range_of
+from ..errors import ConcurrencyConflict, Conflict, UniqueViolation
+from ..store import IndexDefinition, Isolation, Reads, Writes
+from .overlay import Overlay, column_value
+from .snapshot import BaseSnapshot
+
+_REPORTED = 5
+
+
+def validate(snapshot: BaseSnapshot, reads: Reads, writes: Writes, isolation: Isolation) -> None:
+    """Raise ConcurrencyConflict if a commit since `snapshot` changed what this one wrote or read.
+
+    The overlay stands at the journal's end. Keys in conflicts are encoded; the session makes them readable.
+    """
+    overlay = snapshot.overlay
+    if overlay.version == snapshot.version:
+        return
+    found = []
+    for conflict in _conflicts(snapshot, overlay, reads, writes, isolation):
+        found.append(conflict)
+        if len(found) == _REPORTED:
+            break
+    if found:
+        raise ConcurrencyConflict(found)
+
+
+def _conflicts(
+    snapshot: BaseSnapshot, overlay: Overlay, reads: Reads, writes: Writes, isolation: Isolation
+) -> Iterator[Conflict]:
+    tables: list[tuple[str, set[bytes]]] = [(name, set(rows)) for name, rows in writes.rows.items()]
+    if isolation == "serializable":
+        read = [(name, keys - set(writes.rows.get(name, ()))) for name, keys in reads.keys.items()]
+        tables += read
+    for name, keys in tables:
+        for key in keys:
+            newest = overlay.newest(name, key)
+            if newest is not None and newest.number > snapshot.version:
+                yield _conflict(snapshot, name, key, newest.number)
+    if isolation == "serializable" and reads.predicates:
+        yield from _predicate_conflicts(snapshot, overlay, reads)
+
+
+def _conflict(snapshot: BaseSnapshot, table: str, key: bytes, now: int) -> Conflict:
+    seen = snapshot.get(table, key)
+    return Conflict(table, key, seen.version if seen else 0, now, _note(snapshot.overlay, now))
+
+
+def _note(overlay: Overlay, number: int) -> str:
+    about = next((applied.about for applied in overlay.since(number - 1) if applied.number == number), {})
+    return ", ".join(f"{name} {value}" for name, value in about.items())
+
+
+def _predicate_conflicts(snapshot: BaseSnapshot, overlay: Overlay, reads: Reads) -> Iterator[Conflict]:
+    changed: dict[str, set[bytes]] = {}
+    for applied in overlay.since(snapshot.version):
+        for table, key in applied.keys:
+            changed.setdefault(table, set()).add(key)
+    for predicate in reads.predicates:
+        for key in changed.get(predicate.table, ()):
+            before, now = snapshot.get(predicate.table, key), overlay.newest(predicate.table, key)
+            assert now is not None
+            if any(image is not None and predicate.matches(key, image) for image in (before and before.image, now.image)):
+                yield Conflict(predicate.table, None, snapshot.version, now.number, str(predicate))
+                break
+
+
+def needs_unique_check(overlay: Overlay, writes: Writes) -> bool:
+    """Whether any of these writes could break a unique index."""
+    unique = (index.unique for table in writes.rows for index in overlay.indexes(table))
+    return any(unique) or any(change.unique for change in writes.schema)
+
+
+def check_unique(newest: BaseSnapshot, writes: Writes) -> None:
+    """Raise UniqueViolation if, with these writes, two rows of a table would share a unique value.
+
+    `newest` is the newest snapshot, so the answer holds whatever the isolation; the final state counts, so that
+    two rows may swap values in one commit.
+    """
+    for table, rows in writes.rows.items():
+        for index in newest.indexes(table):
+            if index.unique:
+                _check_index(newest, table, index, rows)
+    for change in writes.schema:
+        if change.kind == "create_index" and change.unique:
+            every: dict[bytes, bytes | None] = {key: row.image for key, row in newest.scan(change.table)}
+            every |= writes.rows.get(change.table, {})
+            _check_among(change.table, change.column, every)
+
+
+def _check_index(newest: BaseSnapshot, table: str, index: IndexDefinition, rows: dict[bytes, bytes | None]) -> None:
+    for (lo, hi), key in _check_among(table, index.column, rows).items():
+        for other in _keys_with(newest, table, index.column, lo, hi):
+            if other not in rows:
+                raise UniqueViolation(table, index.column, lo, other)
+
+
+def _check_among(table: str, column: str, rows: dict[bytes, bytes | None]) -> dict[tuple[bytes, bytes], bytes]:
+    """The values of a column in `rows`, as ranges of what equals them; UniqueViolation if one is there twice."""
+    values: dict[tuple[bytes, bytes], bytes] = {}
+    for key, image in rows.items():
+        encoded = column_value(image, column)
+        if encoded is None or (value := decode(encoded)) is None:
+            continue  # missing and None never collide
+        equal = range_of(value) if is_scalar_encoding(encoded) else (encoded, encoded + b"\0")
+        if values.setdefault(equal, key) != key:
+            raise UniqueViolation(table, column, encoded, values[equal])
+    return values
+
+
+def _keys_with(newest: BaseSnapshot, table: str, column: str, lo: bytes, hi: bytes) -> Iterator[bytes]:
+    """The keys of rows whose value in the column is in lo <= value < hi."""
+    indexed = newest.indexed(table, column)
+    keys = newest.find(table, column, lo, hi) if indexed else (key for key, _ in newest.scan(table))
+    for key in keys:
+        row = newest.get(table, key)
+        value = column_value(row.image, column) if row else None
+        if value is not None and lo <= value < hi:
+            yield key

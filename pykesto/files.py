@@ -1,0 +1,260 @@
+"""Every system call that pykesto relies on: opening, syncing, allocating, locking, sharing memory.
+
+Files are opened O_CLOEXEC and O_NOFOLLOW. An error of the operating system becomes a `StorageError` that names
+the file. Locks are taken through portalocker on dedicated files, which are never deleted: a lock on a file that
+someone may unlink protects nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import portalocker
+
+from ._system import SharedWords, crc32c
+from .errors import LockTimeout, StorageError
+
+__all__ = [
+    "FileLock",
+    "ProcessLock",
+    "SharedWords",
+    "crc32c",
+    "create_whole",
+    "fill_with_zeros",
+    "open_file",
+    "read_at",
+    "remove",
+    "sync_data",
+    "sync_directory",
+    "sync_file",
+    "translated",
+    "write_at",
+]
+
+LOOK_AGAIN_S = 0.005  # a holder that was killed wakes nobody, so waiters look for themselves this often
+ZEROS = bytes(1 << 20)
+
+
+@contextmanager
+def translated(what: str, path: object) -> Iterator[None]:
+    """Turn an OSError inside into a StorageError that says what was tried, on what."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"can't {what} {path}: {error.strerror or error}", errno=error.errno, path=str(path)) from error
+
+
+def open_file(path: Path, *, write: bool = True, create: bool = False, exclusive: bool = False, mode: int = 0o600) -> int:
+    """Open a regular file and return its descriptor. A symlink in the last place is refused."""
+    flags = (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOFOLLOW
+    if create:
+        flags |= os.O_CREAT
+    if exclusive:
+        flags |= os.O_EXCL
+    with translated("open", path):
+        return os.open(path, flags, mode)
+
+
+def write_at(fd: int, content: bytes, offset: int) -> None:
+    """Write all of `content`: a short write is continued, an interrupted one repeated by Python."""
+    view = memoryview(content)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def read_at(fd: int, size: int, offset: int) -> bytes:
+    """Read `size` bytes, or fewer where the file ends."""
+    parts = []
+    while size > 0:
+        part = os.pread(fd, min(size, 1 << 30), offset)
+        if not part:
+            break
+        parts.append(part)
+        size, offset = size - len(part), offset + len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def fill_with_zeros(fd: int, size: int) -> None:
+    """Write zeros, so that later writes there change no metadata and need no space."""
+    os.posix_fallocate(fd, 0, size)
+    for offset in range(0, size, len(ZEROS)):
+        write_at(fd, ZEROS[: size - offset], offset)
+
+
+def sync_data(fd: int) -> None:
+    """fdatasync. A failure is final: the kernel forgets it, and the next call would say success."""
+    os.fdatasync(fd)
+
+
+def sync_file(path: Path) -> None:
+    """fsync a file by its path."""
+    fd = open_file(path)
+    try:
+        with translated("sync", path):
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_directory(path: Path) -> None:
+    """fsync a directory, so that the names in it survive a power cut."""
+    with translated("sync directory", path):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def create_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Create or replace a small file so that after any crash it is there whole or as it was."""
+    temporary = path.with_name(path.name + ".new")
+    remove(temporary)
+    fd = open_file(temporary, create=True, exclusive=True, mode=mode)
+    try:
+        with translated("write", temporary):
+            write_at(fd, content, 0)
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+    with translated("rename", temporary):
+        os.rename(temporary, path)
+    sync_directory(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Unlink a file, if it is there."""
+    with translated("remove", path):
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return
+
+
+class FileLock:
+    """An advisory lock on a dedicated file, owned by this object's open file description.
+
+    It says nothing to other threads that use the same object. After a fork the child must `close` it, never
+    `release` it: the description is shared with the parent, and a release would be the parent's.
+    """
+
+    def __init__(self, path: Path, *, mode: int = 0o600) -> None:
+        self.path = path
+        self.fd = open_file(path, create=True, mode=mode)
+
+    def try_acquire(self, *, shared: bool = False) -> bool:
+        """Take the lock, or change the mode of the one held, without waiting; return whether it was got.
+
+        A change of mode that fails may leave no lock at all, as flock(2) says.
+        """
+        flags = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
+        return self._lock(flags | portalocker.LockFlags.NON_BLOCKING)
+
+    def _lock(self, flags: portalocker.LockFlags) -> bool:
+        try:
+            portalocker.lock(self.fd, flags)
+        except portalocker.AlreadyLocked:
+            return False
+        except portalocker.LockException as error:
+            raise StorageError(f"can't lock {self.path}: {error}", path=str(self.path)) from error
+        return True
+
+    def acquire(self, timeout_s: float | None, *, shared: bool = False) -> None:
+        """Take a lock that is rarely held, and never for long; LockTimeout after `timeout_s`."""
+        began = time.monotonic()
+        while not self.try_acquire(shared=shared):
+            waited_s = time.monotonic() - began
+            if timeout_s is not None and waited_s >= timeout_s:
+                raise LockTimeout(self.path.name, holder_pid=0, waited_s=waited_s)
+            time.sleep(LOOK_AGAIN_S)  # the kernel offers no bounded wait for flock
+
+    def release(self) -> None:
+        portalocker.unlock(self.fd)
+
+    def close(self) -> None:
+        """Close the descriptor; what it held is free, unless a forked process shares it."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class ProcessLock:
+    """An exclusive lock between threads and processes with a bounded wait.
+
+    A blocking flock can't time out, and sleeping between tries starves. So: try, then sleep on a futex that the
+    holder wakes when it lets go. Three shared words serve it: a sequence to sleep on, the number of sleepers, and
+    the holder's pid, which is for people to read only.
+    """
+
+    SEQUENCE, WAITERS, HOLDER = range(3)
+
+    def __init__(self, path: Path, words: SharedWords, first_word: int, *, mode: int = 0o600) -> None:
+        self.file = FileLock(path, mode=mode)
+        self.words = words
+        self.first_word = first_word
+        self.threads = threading.Lock()
+
+    def try_acquire(self) -> bool:
+        """Take the lock if it is free."""
+        if not self.threads.acquire(blocking=False):
+            return False
+        return self._try_file()
+
+    def _try_file(self) -> bool:
+        """With the thread's lock held: take the file's, or give the thread's back."""
+        got = False
+        try:
+            got = self.file.try_acquire()
+            if got:
+                self.words.store(self.first_word + self.HOLDER, os.getpid())
+        finally:
+            if not got:
+                self.threads.release()
+        return got
+
+    def acquire(self, timeout_s: float | None) -> None:
+        """Take the lock; LockTimeout, naming the holder, after `timeout_s` seconds (None: wait for ever)."""
+        began = time.monotonic()
+        while not self.try_acquire():
+            waited_s = time.monotonic() - began
+            if timeout_s is not None and waited_s >= timeout_s:
+                holder = self.words.load(self.first_word + self.HOLDER)
+                raise LockTimeout(self.file.path.name, holder_pid=holder, waited_s=waited_s)
+            self._sleep()
+
+    def _sleep(self) -> None:
+        sequence = self.words.load(self.first_word + self.SEQUENCE)
+        self.words.add(self.first_word + self.WAITERS, 1)
+        try:
+            self.words.wait(self.first_word + self.SEQUENCE, sequence, LOOK_AGAIN_S)
+        finally:
+            self.words.lower(self.first_word + self.WAITERS, 1)
+
+    def release(self) -> None:
+        self.words.store(self.first_word + self.HOLDER, 0)
+        try:
+            self.file.release()
+        finally:
+            self.threads.release()
+        if self.words.load(self.first_word + self.WAITERS):
+            self.words.add(self.first_word + self.SEQUENCE, 1)
+            self.words.wake(self.first_word + self.SEQUENCE)
+
+    @contextmanager
+    def held(self, timeout_s: float | None) -> Iterator[None]:
+        self.acquire(timeout_s)
+        try:
+            yield
+        finally:
+            self.release()
+
+    def close(self) -> None:
+        self.file.close()

@@ -1,0 +1,127 @@
+"""The narrow waist: what sessions ask of a store, and nothing more.
+
+    snapshot() -> get, scan, find        one version of the whole database
+    commit(snapshot, reads, writes)      validate and write, atomically
+
+Tables are named by str, keys and row images are bytes whose meaning is the codec's. A version is a number that only
+grows and is opaque above the waist. Everything above runs unchanged on any store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Durability = Literal["full", "process"]
+Isolation = Literal["serializable", "snapshot"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of one version: the number of the commit that wrote it, and its columns packed."""
+
+    version: int
+    image: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IndexDefinition:
+    """An index of a table on one column."""
+
+    column: str
+    unique: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaChange:
+    """Create or drop an index, or drop a table whose rows the same commit deletes.
+
+    Creating what exists alike, or dropping what is not there, does nothing.
+    """
+
+    kind: Literal["create_index", "drop_index", "drop_table"]
+    table: str
+    column: str = ""
+    unique: bool = False
+
+
+class Predicate(Protocol):
+    """What a query asked of a table, kept to be asked again of rows that change. Must not run users' code."""
+
+    @property
+    def table(self) -> str: ...
+
+    def matches(self, key: bytes, image: bytes) -> bool: ...
+
+
+@dataclass(slots=True)
+class Reads:
+    """What a session has seen: keys looked up (found or not), and predicates."""
+
+    keys: dict[str, set[bytes]] = field(default_factory=dict)
+    predicates: list[Predicate] = field(default_factory=list)
+
+    def key(self, table: str, key: bytes) -> None:
+        self.keys.setdefault(table, set()).add(key)
+
+
+@dataclass(slots=True)
+class Writes:
+    """What a session wants to change: table -> key -> new image, or None to delete the row."""
+
+    rows: dict[str, dict[bytes, bytes | None]] = field(default_factory=dict)
+    schema: list[SchemaChange] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.schema) or any(self.rows.values())
+
+
+class Snapshot(Protocol):
+    """One version of the whole database. Reading takes no lock and waits for nobody."""
+
+    @property
+    def version(self) -> int: ...
+
+    def get(self, table: str, key: bytes) -> Row | None: ...
+
+    def scan(
+        self, table: str, lo: bytes | None = None, hi: bytes | None = None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, Row]]:
+        """The rows with lo <= key < hi, in key order."""
+        ...
+
+    def find(self, table: str, column: str, lo: bytes, hi: bytes) -> Iterator[bytes]:
+        """Keys of rows whose encoded value in an indexed column may be in lo <= value < hi: a superset, each once."""
+        ...
+
+    def indexed(self, table: str, column: str) -> bool:
+        """Whether `find` can serve this column."""
+        ...
+
+    def indexes(self, table: str) -> tuple[IndexDefinition, ...]: ...
+
+    def tables(self) -> tuple[str, ...]: ...
+
+    def close(self) -> None: ...
+
+
+class Store(Protocol):
+    """A database that sessions run on."""
+
+    def snapshot(self) -> Snapshot: ...
+
+    def commit(
+        self,
+        snapshot: Snapshot,
+        reads: Reads,
+        writes: Writes,
+        *,
+        force: bool,
+        isolation: Isolation,
+        durability: Durability,
+        note: str | None,
+        lock_timeout_s: float | None,
+    ) -> int:
+        """Validate and write; return the commit's number. On ConcurrencyConflict nothing was written."""
+        ...
