@@ -1,0 +1,100 @@
+"""Bytes that are no value give CodecError: no other error, no crash, no memory asked for that isn't there."""
+
+import pytest
+from tests.codec.codec_values import anything, scalars, shape
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pykesto.codec import decode, decode_key, encode, encode_key, family, range_of
+from pykesto.errors import CodecError
+
+
+def attempt(data):
+    for call in (decode, decode_key, lambda d: decode(d, reference=lambda i: i)):
+        try:
+            value = call(data)
+        except CodecError:
+            continue
+        if call is decode:
+            again = decode(encode(value))
+            assert shape(again) == shape(value)
+            family(data)
+
+
+@given(st.binary(max_size=40))
+@settings(max_examples=2000)
+def test_random_bytes(data):
+    attempt(data)
+
+
+@given(st.integers(0x10, 0xDB), st.lists(st.integers(1, 255), max_size=14).map(bytes))
+@settings(max_examples=4000)
+def test_random_bytes_behind_every_tag(tag, rest):
+    attempt(bytes([tag]) + rest)
+    attempt(bytes([0xD0, 1, 0xDA, len(rest) + 1, tag]) + rest)
+
+
+@given(anything | scalars, st.data())
+@settings(max_examples=2500)
+def test_mutated_encodings(value, data):
+    block = bytearray(encode(value))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(block)))
+        kind = data.draw(st.integers(0, 3))
+        if kind == 0:
+            del block[at:]
+        elif kind == 1:
+            block[at : at + 1] = bytes([data.draw(st.integers(0, 255))])
+        elif kind == 2:
+            del block[at : at + 1]
+        else:
+            block[at:at] = data.draw(st.binary(max_size=3))
+    attempt(bytes(block))
+
+
+@given(scalars)
+@settings(max_examples=300)
+def test_keys_with_more_behind_them_are_refused(value):
+    key = encode_key(value)
+    if key[0] in (0xC0, 0xC1):
+        return
+    with pytest.raises(CodecError):
+        decode_key(key + b"\x01")
+    assert range_of(value)[0] == key
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00",
+        b"\xd0\xff\xff\xff\xff\xff\xff\x7f",  # a list of 2**48 items
+        b"\xd0\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+        b"\xd0\x03\x20",
+        b"\xd2\x01\x20",
+        b"\xd5\xff\xff\xff\x7fabc",
+        b"\xd0\x01\xc5\x80\x80\x80\x80\x80\x80\x01a",
+        b"\xd2\x01\xd0\x00\x20",  # a list as a key
+        b"\xd3\x01\xd0\x00",
+        b"\xd3\x02\x20\x20",  # twice the same
+        b"\xd2\x02\x20\x20\x20\x20",
+        b"\xb9\xfa\xfa\xfa",
+        b"\xb8\xe9\xff\xff\xff\xff\xff\xff\xff\xff\xff\x80",  # an exponent of 2**63
+        b"\x2f\x10\xff\xff\xff\xff\xff\xff\xff\xff" + b"\x01" * 17,
+        b"\xc0\xff",
+        b"\xc0\x02",
+        b"\xc0a\x01",
+        b"\xc4\x01\x01\x01\x01\x01\x09\x22\x90../etc/passwd\x01",
+        b"\x30\x10",
+        b"\x31\x05\xe3\xff\xff\xff",  # a Decimal of 10**20000 zeros
+        b"\xd0" + b"\x01\xd0" * 300 + b"\x00",
+        b"\xca" * 300,
+        b"\xd0\x01\xda\x01\xca",
+        b"\x10\x10",
+        b"\xd0\x00\x00",
+        b"\xd7\x00",
+    ],
+)
+def test_known_bad_bytes(data):
+    with pytest.raises(CodecError):
+        decode(data)
