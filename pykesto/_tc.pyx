@@ -10,14 +10,13 @@ than the read.
 """
 
 import atexit
+import fcntl
 import os
 import re
 import stat
 import time
-import weakref
 from collections.abc import ItemsView, KeysView, Mapping, MutableMapping, ValuesView
 from decimal import Decimal
-from fcntl import F_GETFD, F_SETFD, FD_CLOEXEC, LOCK_NB, LOCK_SH, fcntl, lockf
 
 from pykesto.errors import (
     ClosedError,
@@ -114,7 +113,7 @@ cdef int check_key(object key) except -1:
     return 0
 
 
-# --- Rows: a varint name size, a varint value size, the name, the value; again for each column ------------------------
+# --- Rows: for each column a varint size, the name, a varint size, the value --------------------------------------
 
 cdef inline int64_t varint(const unsigned char **at, const unsigned char *end) noexcept nogil:
     """Read a size and move `at` past it; -1 where there is none. The library stores 7 bits a byte, lowest first,
@@ -144,17 +143,18 @@ cdef struct Column:
 
 cdef inline bint next_column(const unsigned char **at, const unsigned char *end, Column *column) noexcept nogil:
     """Read one column and move `at` past it; false where the row is malformed."""
-    cdef int64_t name_size = varint(at, end)
-    if name_size < 0:
-        return False
-    cdef int64_t value_size = varint(at, end)
-    if value_size < 0 or name_size + value_size > end - at[0]:
+    cdef int64_t size = varint(at, end)
+    if size < 0 or size > end - at[0]:
         return False
     column.name = <const char *>at[0]
-    column.name_size = <int>name_size
-    column.value = <const char *>at[0] + name_size
-    column.value_size = <int>value_size
-    at[0] += name_size + value_size
+    column.name_size = <int>size
+    at[0] += size
+    size = varint(at, end)
+    if size < 0 or size > end - at[0]:
+        return False
+    column.value = <const char *>at[0]
+    column.value_size = <int>size
+    at[0] += size
     return True
 
 
@@ -173,6 +173,9 @@ cdef dict columns_of(const char *row, int size):
     return columns
 
 
+cdef str EMPTY_NAME = "row has a column with an empty name; Tokyo Cabinet can't store that"
+
+
 cdef TCMAP *map_of_raw(bytes row) except NULL:
     """The library's map of a row in its own layout, checked strictly; the caller frees it."""
     cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(row)
@@ -182,6 +185,8 @@ cdef TCMAP *map_of_raw(bytes row) except NULL:
     while at < end:
         if not next_column(&at, end, &column):
             raise UsageError(f"row is malformed after column {count}: {row[:40]!r}")
+        if column.name_size == 0:
+            raise UsageError(EMPTY_NAME)
         count += 1
     cdef TCMAP *columns = tcmapload(PyBytes_AS_STRING(row), <int>PyBytes_GET_SIZE(row))
     if tcmaprnum(columns) != count:
@@ -199,6 +204,8 @@ cdef TCMAP *map_of_dict(object row) except NULL:
     for name, value in columns.items():
         if not isinstance(name, bytes):
             raise TypeError(f"column name must be bytes, not {type(name).__name__}: {name!r}")
+        if not name:
+            raise UsageError(EMPTY_NAME)
         if not isinstance(value, bytes):
             raise TypeError(f"value of column {name!r} must be bytes, not {type(value).__name__}")
         size += size_of(name) + size_of(value) + 10
@@ -221,12 +228,9 @@ cdef bint is_ordered(int kind) noexcept:
 
 cdef str misfit(const char *index, int kind, Column *column):
     """Why the library can't index this column, or None. It compares names as C strings, so it takes a name with
-    a NUL for its beginning, and the empty name for the primary key."""
+    a NUL for its beginning."""
     cdef size_t size = strlen(index)
-    cdef bint same = column.name_size == <int>size and memcmp(column.name, index, size) == 0
-    if size == 0 and same:
-        return "a column with an empty name can't stand beside an index of the primary key"
-    if same:
+    if column.name_size == <int>size and memcmp(column.name, index, size) == 0:
         if column.value_size == 0 and is_ordered(kind):
             return f"column {index[:size]!r} has a {kind_name(kind)} index, which can't hold an empty value"
         return None
@@ -235,12 +239,12 @@ cdef str misfit(const char *index, int kind, Column *column):
     return None
 
 
-KINDS = {"lexical": TDBITLEXICAL, "decimal": TDBITDECIMAL, "token": TDBITTOKEN, "qgram": TDBITQGRAM}
+_KINDS = {"lexical": TDBITLEXICAL, "decimal": TDBITDECIMAL, "token": TDBITTOKEN, "qgram": TDBITQGRAM}
 _SUFFIXES = {b"lex": TDBITLEXICAL, b"dec": TDBITDECIMAL, b"tok": TDBITTOKEN, b"qgr": TDBITQGRAM}
 
 
 cdef str kind_name(int kind):
-    for name, number in KINDS.items():
+    for name, number in _KINDS.items():
         if number == kind:
             return name
     return f"unknown ({kind})"
@@ -386,18 +390,18 @@ cdef int shut(Handle *handle) noexcept:
 cdef int HEADER_BYTES = 256
 cdef int FLAGS_OFFSET = 33
 cdef int FLAG_OPEN = 1
-MAGIC = b"ToKyO CaBiNeT"
-WAIT_S = 0.01
+_MAGIC = b"ToKyO CaBiNeT"
+_WAIT_S = 0.01
 
 
-def check_header(path, bytes header, Py_ssize_t size, int kind):
+def _check_header(path, bytes header, Py_ssize_t size, int kind):
     """Raise where a header would crash the library, or isn't one.
 
     The library stores numbers in the byte order that it was built for; a damaged one is plausible in neither.
     """
     if len(header) < HEADER_BYTES:
         raise CorruptionError(f"{size} bytes, less than a header", path=path, offset=0)
-    if not header.startswith(MAGIC):
+    if not header.startswith(_MAGIC):
         raise FormatError(f"{os.fsdecode(path)} is no Tokyo Cabinet file", path=path)
     if header[32] != kind:
         expected = "a table" if kind == TCDBTTABLE else "an index"
@@ -409,13 +413,22 @@ def check_header(path, bytes header, Py_ssize_t size, int kind):
 
 
 def _is_plausible(bytes header, Py_ssize_t size, str order):
-    buckets, file_bytes, first_row = (int.from_bytes(header[at : at + 8], order) for at in (40, 56, 64))
+    buckets, rows, file_bytes, first_row = (int.from_bytes(header[at : at + 8], order) for at in (40, 48, 56, 64))
     bucket_bytes = 8 if header[36] & TDBTLARGE else 4
-    return buckets > 0 and HEADER_BYTES + buckets * bucket_bytes < first_row <= file_bytes <= size
+    if header[32] == TCDBTBTREE:
+        # The entries of a leaf and of a node: the library allocates as many.
+        members = [int.from_bytes(header[at : at + 4], order) for at in (136, 140)]
+        if not all(0 < count < 1 << 20 for count in members):
+            return False
+    return (
+        buckets > 0
+        and rows <= file_bytes
+        and HEADER_BYTES + buckets * bucket_bytes < first_row <= file_bytes <= size
+    )
 
 
 cdef _check_file(bytes path, int fd, int kind):
-    check_header(path, os.pread(fd, HEADER_BYTES, 0), os.fstat(fd).st_size, kind)
+    _check_header(path, os.pread(fd, HEADER_BYTES, 0), os.fstat(fd).st_size, kind)
 
 
 cdef list index_files(bytes path):
@@ -450,7 +463,7 @@ cdef refuse_second_handle(bytes path, object status):
         handle = handle.following
 
 
-def already_open(bytes path):
+cdef object already_open(bytes path):
     return UsageError(
         f"{os.fsdecode(path)} is open in this process already",
         hint="share the Table among threads; a second handle of one file would misread or damage it",
@@ -460,7 +473,7 @@ def already_open(bytes path):
 cdef set_cloexec(TCHDB *hdb):
     for fd in (hdb.fd, hdb.walfd):
         if fd >= 0:
-            fcntl(fd, F_SETFD, fcntl(fd, F_GETFD) | FD_CLOEXEC)
+            fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.fcntl(fd, fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
 
 
 cdef allocate_map(TCHDB *hdb):
@@ -605,7 +618,7 @@ cdef class Table:
         cdef bint done
         while True:
             if not self._looks_sound(mode):
-                time.sleep(WAIT_S)
+                time.sleep(_WAIT_S)
                 continue
             # In the list first: a child forked between the library's return and ours must find it.
             enlist(self.handle)
@@ -623,7 +636,7 @@ cdef class Table:
                 raise already_open(self.path_bytes)
             if code != TCELOCK:
                 raise Error(code, "open", path=self.path, errno=error or None)
-            time.sleep(WAIT_S)
+            time.sleep(_WAIT_S)
 
     cdef bint _looks_sound(self, int mode) except -1:
         """Check the files that the library is about to trust; false where another process has them locked."""
@@ -644,7 +657,7 @@ cdef class Table:
         try:
             if locking:
                 try:
-                    lockf(fd, LOCK_SH | LOCK_NB)
+                    fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except OSError:
                     return False
             _check_file(self.path_bytes, fd, TCDBTTABLE)
@@ -800,9 +813,10 @@ cdef class Table:
     # The mapping
 
     def get_raw(self, bytes key not None):
-        """The row as it is stored, or None: for each column a varint name size, a varint value size, name, value.
+        """The row as it is stored, or None: for each column the name, then the value, each after its size as a varint.
 
-        For engines that decode rows by themselves: no dict is built. The varints are Tokyo Cabinet's.
+        For engines that decode rows by themselves: no dict is built. A varint holds 7 bits a byte, lowest first, every
+        byte but the last complemented: 300 is `d3 02`.
         """
         cdef int key_size = size_of(key)
         cdef int size = 0
@@ -860,7 +874,7 @@ cdef class Table:
 
         Raises:
             TypeError: naming the key, column name or value that isn't bytes.
-            UsageError: an empty key, or an empty value in a column with a lexical or decimal index.
+            UsageError: an empty key or column name, or an empty value in a column with a lexical or decimal index.
             tc.Error: the library could not write.
         """
         self[key] = row
@@ -913,8 +927,8 @@ cdef class Table:
             if column.name is NULL:
                 return 0
             column.value = <const char *>tcmapiterval(column.name, &column.value_size)
-            # Most columns are neither empty nor oddly named: no index needs to be asked about those.
-            if column.value_size and column.name_size and not memchr(column.name, 0, column.name_size):
+            # Most values are not empty, nor names odd: no index needs to be asked about those.
+            if column.value_size and not memchr(column.name, 0, column.name_size):
                 continue
             for i in range(tdb.inum):
                 reason = misfit(tdb.idxs[i].name, tdb.idxs[i].type, &column)
@@ -959,7 +973,15 @@ cdef class Table:
 
     def pop(self, key, *default):
         """Remove a row and return it; `default` where there is none, else KeyError."""
-        return MutableMapping.pop(self, key, *default)
+        if len(default) > 1:
+            raise TypeError(f"pop expected at most 2 arguments, got {1 + len(default)}")
+        row = self.get(key)
+        if row is not None:
+            del self[key]
+            return row
+        if not default:
+            raise KeyError(key)
+        return default[0]
 
     def popitem(self):
         """Remove some row and return its key and columns; KeyError where there is none."""
@@ -1167,9 +1189,9 @@ cdef class Table:
             UsageError: a transaction is open, or a row has an empty value in the column (lexical, decimal).
         """
         cdef bytes column = encoded(name, "column name")
-        if kind not in KINDS:
-            raise UsageError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
-        cdef int number = KINDS[kind]
+        if kind not in _KINDS:
+            raise UsageError(f"kind must be one of {', '.join(_KINDS)}, not {kind!r}")
+        cdef int number = _KINDS[kind]
         self._enter_to_maintain("create_index")
         try:
             if keep and self._index(column) is not NULL:

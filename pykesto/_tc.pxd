@@ -1,0 +1,146 @@
+"""What the driver uses of Tokyo Cabinet 1.4.48, and of the C library around it."""
+
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
+
+
+cdef extern from "tcutil.h" nogil:
+    ctypedef bint c_bool "bool"
+    ctypedef struct TCMAP
+    ctypedef struct TCLIST
+    ctypedef struct TCXSTR
+    enum:
+        TCESUCCESS, TCETHREAD, TCEINVALID, TCENOFILE, TCEMETA, TCELOCK, TCENOREC
+        TCDBTBTREE, TCDBTTABLE
+    void tcfree(void *block)
+    c_bool tcpathunlock(const char *path)
+    TCMAP *tcmapnew2(unsigned int buckets)
+    void tcmapdel(TCMAP *map)
+    void tcmapput(TCMAP *map, const void *name, int name_size, const void *value, int value_size)
+    void tcmapiterinit(TCMAP *map)
+    const void *tcmapiternext(TCMAP *map, int *size)
+    const void *tcmapiterval(const void *name, int *size)
+    uint64_t tcmaprnum(const TCMAP *map)
+    TCMAP *tcmapload(const void *block, int size)
+    int tclistnum(const TCLIST *list)
+    const void *tclistval(const TCLIST *list, int index, int *size)
+    void tclistdel(TCLIST *list)
+    TCXSTR *tcxstrnew()
+    void tcxstrdel(TCXSTR *string)
+    const void *tcxstrptr(const TCXSTR *string)
+    int tcxstrsize(const TCXSTR *string)
+
+
+cdef extern from "tchdb.h" nogil:
+    ctypedef struct TCHDB:
+        char *rpath
+        char *path
+        int fd
+        int walfd
+        uint64_t fsiz
+        uint64_t frec
+        uint64_t iter
+        uint64_t msiz
+        int ecode
+    void *tchdbget(TCHDB *hdb, const void *key, int key_size, int *size)
+    int tchdbvsiz(TCHDB *hdb, const void *key, int key_size)
+    void *tchdbiternext(TCHDB *hdb, int *size)
+    c_bool tchdbiternext3(TCHDB *hdb, TCXSTR *key, TCXSTR *value)
+    int tchdbecode(TCHDB *hdb)
+
+
+cdef extern from "tcbdb.h" nogil:
+    ctypedef struct TCBDB:
+        TCHDB *hdb
+    ctypedef struct BDBCUR
+    BDBCUR *tcbdbcurnew(TCBDB *bdb)
+    void tcbdbcurdel(BDBCUR *cursor)
+    c_bool tcbdbcurfirst(BDBCUR *cursor)
+    c_bool tcbdbcurlast(BDBCUR *cursor)
+    c_bool tcbdbcurjump(BDBCUR *cursor, const void *key, int size)
+    c_bool tcbdbcurjumpback(BDBCUR *cursor, const void *key, int size)
+    c_bool tcbdbcurprev(BDBCUR *cursor)
+    c_bool tcbdbcurnext(BDBCUR *cursor)
+    const void *tcbdbcurkey3(BDBCUR *cursor, int *size)
+    const void *tcbdbcurval3(BDBCUR *cursor, int *size)
+    int tcbdbecode(TCBDB *bdb)
+
+
+cdef extern from "tctdb.h" nogil:
+    ctypedef struct TDBIDX:
+        char *name
+        int type
+        void *db
+    ctypedef struct TCTDB:
+        TCHDB *hdb
+        c_bool open
+        c_bool wmode
+        c_bool tran
+        TDBIDX *idxs
+        int inum
+    ctypedef struct TDBQRY
+    enum:
+        TDBTLARGE, TDBTDEFLATE
+        TDBOREADER, TDBOWRITER, TDBOCREAT, TDBOTRUNC, TDBONOLCK, TDBOLCKNB
+        TDBITLEXICAL, TDBITDECIMAL, TDBITTOKEN, TDBITQGRAM, TDBITOPT, TDBITVOID
+        TDBQCSTREQ, TDBQCSTRINC, TDBQCSTRBW, TDBQCSTREW
+        TDBQCNUMEQ, TDBQCNUMGT, TDBQCNUMGE, TDBQCNUMLT, TDBQCNUMLE, TDBQCNUMBT
+        TDBQCNEGATE, TDBQCNOIDX
+        TDBQOSTRASC, TDBQOSTRDESC, TDBQONUMASC, TDBQONUMDESC
+    const char *tctdberrmsg(int code)
+    TCTDB *tctdbnew()
+    void tctdbdel(TCTDB *tdb)
+    int tctdbecode(TCTDB *tdb)
+    c_bool tctdbtune(TCTDB *tdb, int64_t bnum, int8_t apow, int8_t fpow, uint8_t options)
+    c_bool tctdbsetcache(TCTDB *tdb, int32_t records, int32_t leaves, int32_t nodes)
+    c_bool tctdbsetxmsiz(TCTDB *tdb, int64_t size)
+    c_bool tctdbopen(TCTDB *tdb, const char *path, int mode)
+    c_bool tctdbclose(TCTDB *tdb)
+    c_bool tctdbput(TCTDB *tdb, const void *key, int key_size, TCMAP *columns)
+    c_bool tctdbout(TCTDB *tdb, const void *key, int key_size)
+    c_bool tctdbsync(TCTDB *tdb)
+    c_bool tctdbmemsync(TCTDB *tdb, c_bool physical)
+    c_bool tctdboptimize(TCTDB *tdb, int64_t bnum, int8_t apow, int8_t fpow, uint8_t options)
+    c_bool tctdbvanish(TCTDB *tdb)
+    c_bool tctdbtranbegin(TCTDB *tdb)
+    c_bool tctdbtrancommit(TCTDB *tdb)
+    c_bool tctdbtranabort(TCTDB *tdb)
+    uint64_t tctdbrnum(TCTDB *tdb)
+    uint64_t tctdbfsiz(TCTDB *tdb)
+    uint64_t tctdbbnum(TCTDB *tdb)
+    c_bool tctdbsetindex(TCTDB *tdb, const char *name, int type)
+    TDBQRY *tctdbqrynew(TCTDB *tdb)
+    void tctdbqrydel(TDBQRY *query)
+    void tctdbqryaddcond(TDBQRY *query, const char *name, int operation, const char *operand)
+    void tctdbqrysetorder(TDBQRY *query, const char *name, int type)
+    void tctdbqrysetlimit(TDBQRY *query, int limit, int skip)
+    TCLIST *tctdbqrysearch(TDBQRY *query)
+    c_bool tctdbqrysearchout(TDBQRY *query)
+    int tctdbqrycount(TDBQRY *query)
+    const char *tctdbqryhint(TDBQRY *query)
+
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    static void errno_clear(void) { errno = 0; }  /* what is seen after a call is then of that call */
+    """
+    void errno_clear() nogil
+
+
+cdef extern from "fcntl.h" nogil:
+    int posix_fallocate(int fd, int64_t offset, int64_t size)
+
+
+cdef extern from "unistd.h" nogil:
+    int c_close "close"(int fd)
+    int c_getpid "getpid"()
+
+
+cdef extern from "pthread.h" nogil:
+    ctypedef struct pthread_rwlock_t:
+        pass
+    int pthread_rwlock_init(pthread_rwlock_t *lock, const void *attributes)
+    int pthread_rwlock_rdlock(pthread_rwlock_t *lock)
+    int pthread_rwlock_wrlock(pthread_rwlock_t *lock)
+    int pthread_rwlock_unlock(pthread_rwlock_t *lock)
+    int pthread_atfork(void (*before)() noexcept, void (*parent)() noexcept, void (*child)() noexcept)
