@@ -30,8 +30,10 @@ from cpython.datetime cimport (
     timedelta_microseconds,
     timedelta_seconds,
 )
+from cpython.dict cimport PyDict_Next, PyDict_Size
 from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.limits cimport INT_MAX
 from libc.math cimport floor, frexp, isinf, isnan, ldexp, signbit
@@ -123,6 +125,7 @@ cdef enum:
     P_REFERENCE = 0xD9
     P_ORDERED = 0xDA
 
+cdef object ONE = 1, FRACTION = 100 << 56  # ints of Python: what is done with them does not fit into C
 cdef uint64_t MASK56 = (<uint64_t>1 << 56) - 1
 cdef int64_t MICROS = 1000000
 cdef int64_t BIAS_S = 2 * 86400  # keeps instants of local times at the ends of the calendar positive
@@ -147,7 +150,11 @@ cdef object failed(fault):
 
 
 cdef str step(key):
-    cdef str shown = repr(key)
+    cdef str shown
+    try:
+        shown = repr(key)
+    except ValueError:  # an int of too many digits
+        shown = f"<{type(key).__name__}>"
     return f"[{shown}]" if len(shown) <= 60 else f"[{shown[:57]}...]"
 
 
@@ -504,7 +511,7 @@ cdef class Writer:
         return self.put_bytes(body.translate(exact.FLIPPED) if negative else body)
 
     cdef int decimal(self, x) except -1:
-        cdef object sign, digits, power, num, den, same
+        cdef object sign, digits, power, num, den
         cdef int64_t n, hundredths, d
         cdef int exponent, i
         sign, digits, power = x.as_tuple()
@@ -536,10 +543,8 @@ cdef class Writer:
             self.integer(num)
             return self.decimal_suffix(exponent, False)
         self.rational(num, den)
-        if not self.keyed:
-            same = exact.canonical(num, den)
-            if type(same) is Decimal and same.as_tuple()[2] == power:
-                return self.is_plain()
+        if digits[-1] and not exact.is_float(num, den):
+            return self.is_plain()
         return self.decimal_suffix(exponent, False)
 
     cdef int decimal_suffix(self, int exponent, bint negative_zero) except -1:
@@ -701,7 +706,7 @@ cdef class Writer:
         if num.bit_length() > 32768 or den.bit_length() > 32768:
             raise Fault("a Fraction of more than 32,768 bits")
         self.rational(num, den)
-        if type(exact.canonical(num, den)) is Fraction:
+        if self.keyed or type(exact.canonical(num, den)) is Fraction:
             return self.is_plain()
         return self.suffix(AS_FRACTION)
 
@@ -855,6 +860,8 @@ cdef class Writer:
         return self.put_bytes(block)
 
     cdef int container(self, x, t) except -1:
+        cdef list members
+        cdef bytes block
         if t is complex:
             self.byte(P_COMPLEX)
             self.need(16)
@@ -878,7 +885,8 @@ cdef class Writer:
         else:
             self.byte(P_SET if t is set else P_FROZENSET)
             # Iterated raw: a tracked subclass may have an __iter__ of its own.
-            self.sequence(list(set.__iter__(x) if t is set else frozenset.__iter__(x)), len(x), True)
+            members = list(set.__iter__(x) if t is set else frozenset.__iter__(x))
+            self.sequence(members, len(members), True)
         self.depth -= 1
         return 0
 
@@ -903,18 +911,25 @@ cdef class Writer:
         return 0
 
     cdef int mapping(self, dict x) except -1:
+        cdef Py_ssize_t size = PyDict_Size(x), position = 0, n = 0
+        cdef PyObject *key_at
+        cdef PyObject *item_at
         cdef object key = None, item
         self.byte(P_DICT)
-        self.length(len(x))
+        self.length(size)
         try:
-            for key, item in x.items():
+            while PyDict_Next(x, &position, &key_at, &item_at):
+                key, item = <object>key_at, <object>item_at
                 self.value(key)
                 self.value(item)
+                n += 1
+                if PyDict_Size(x) != size or n > size:
+                    break
         except Fault as fault:
             fault.trail.append(step(key))
             raise
-        except RuntimeError as error:
-            raise Fault("the dict changed while it was encoded") from error
+        if n != size or PyDict_Size(x) != size:
+            raise Fault("the dict changed while it was encoded")
         return 0
 
     cdef int top(self, x) except -1:
@@ -1175,7 +1190,7 @@ cdef class Reader:
         bits |= <uint64_t>(head >> 1) << 56
         if goes_on:
             num, den = self.tail(False)
-            return exact.canonical(n * (den * 100 << 56) + bits * den + num, den * 100 << 56)
+            return exact.canonical((n * FRACTION + bits) * den + num, FRACTION * den)
         if bits % 25 == 0:
             fine = bits // 25
             if n < 0:
@@ -1186,7 +1201,12 @@ cdef class Reader:
                 total = <double>size + part
                 if part - (total - <double>size) == 0:
                     return -total if n < 0 else total
-        return exact.canonical(n * (100 << 56) + bits, 100 << 56)
+        if bits & MASK56 == 0 and -(<int64_t>1 << 56) < n < <int64_t>1 << 56:
+            n = n * 100 + (head >> 1)
+            if n % 10 == 0:
+                return exact.EXACT.scaleb(Decimal(n // 10), -1)
+            return exact.EXACT.scaleb(Decimal(n), -2)
+        return exact.canonical(n * FRACTION + bits, FRACTION)
 
     cdef object small(self, bint negative):
         cdef uint64_t shift = self.count(not negative) + 6, bits
@@ -1199,7 +1219,7 @@ cdef class Reader:
             x = ldexp(<double>bits, -56 - <int>shift)
             if <uint64_t><double>bits == bits and x and ldexp(ldexp(x, <int>shift - 500), 556) == <double>bits:
                 return -x if negative else x
-            num, den = bits, 1 << (56 + shift)
+            num, den = bits, ONE << (56 + shift)
         else:
             above, below = self.tail(negative)
             num, den = bits * below + above, below << (56 + shift)
@@ -1343,7 +1363,7 @@ cdef class Reader:
             return bool(x)
         elif kind == AS_NEGATIVE_ZERO and x == 0:
             return -0.0
-        elif kind == AS_FRACTION and x - x == 0:
+        elif kind == AS_FRACTION and (type(x) is not float or not isnan(x) and not isinf(x)):
             return Fraction(x)
         elif kind == AS_NAN and x != x:
             return self.odd_decimal()
@@ -1365,7 +1385,7 @@ cdef class Reader:
             if x != x:
                 raise Fault("NaN has no exponent")
             if isinf(x):
-                return Decimal(x)
+                return Decimal("Infinity" if x > 0 else "-Infinity")
         try:
             return exact.decimal_of(*x.as_integer_ratio(), exponent)
         except ValueError as error:

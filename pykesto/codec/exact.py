@@ -10,7 +10,19 @@ from __future__ import annotations
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from fractions import Fraction
 
-__all__ = ["BITS_MAX", "DIGITS_MAX", "FLIPPED", "canonical", "count", "decimal_of", "fraction", "large", "read_tail", "small"]
+__all__ = [
+    "BITS_MAX",
+    "DIGITS_MAX",
+    "EXACT",
+    "FLIPPED",
+    "canonical",
+    "decimal_of",
+    "fraction",
+    "is_float",
+    "large",
+    "read_tail",
+    "small",
+]
 
 BITS_MAX = 1 << 17  # of a number whose zeros at the end are not stored, or of a term that is no int
 DIGITS_MAX = 10_000  # of a Decimal, and the bound on its exponent
@@ -155,16 +167,21 @@ def decimal_of(num: int, den: int, exponent: int) -> Decimal:
     return EXACT.scaleb(Decimal(coefficient), exponent)
 
 
+def is_float(num: int, den: int) -> bool:
+    """Whether num/den, in lowest terms and not integral, is exactly a float."""
+    return not den & (den - 1) and num.bit_length() <= 53 and den.bit_length() <= 1075
+
+
 def canonical(num: int, den: int) -> int | float | Decimal | Fraction:
     """The plainest number of this value: int, else float, else Decimal, else Fraction."""
     exact = Fraction(num, den)
     num, den = exact.numerator, exact.denominator
     if den == 1:
         return num
+    if is_float(num, den):
+        return num / den
     twos = (den & -den).bit_length() - 1
     odd = den >> twos
-    if odd == 1 and num.bit_length() <= 53 and twos <= 1074:
-        return num / den
     fives = 0
     while odd % 5 == 0:
         odd //= 5

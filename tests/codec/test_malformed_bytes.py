@@ -1,12 +1,12 @@
 """Bytes that are no value give CodecError: no other error, no crash, no memory asked for that isn't there."""
 
 import pytest
-from tests.codec.codec_values import anything, scalars, shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pykesto.codec import decode, decode_key, encode, encode_key, family, range_of
 from pykesto.errors import CodecError
+from tests.codec.codec_values import SCALE, anything, scalars, shape
 
 
 def attempt(data):
@@ -22,20 +22,20 @@ def attempt(data):
 
 
 @given(st.binary(max_size=40))
-@settings(max_examples=2000)
+@settings(max_examples=int(2000 / SCALE))
 def test_random_bytes(data):
     attempt(data)
 
 
 @given(st.integers(0x10, 0xDB), st.lists(st.integers(1, 255), max_size=14).map(bytes))
-@settings(max_examples=4000)
+@settings(max_examples=int(4000 / SCALE))
 def test_random_bytes_behind_every_tag(tag, rest):
     attempt(bytes([tag]) + rest)
     attempt(bytes([0xD0, 1, 0xDA, len(rest) + 1, tag]) + rest)
 
 
 @given(anything | scalars, st.data())
-@settings(max_examples=2500)
+@settings(max_examples=int(2500 / SCALE))
 def test_mutated_encodings(value, data):
     block = bytearray(encode(value))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -53,7 +53,7 @@ def test_mutated_encodings(value, data):
 
 
 @given(scalars)
-@settings(max_examples=300)
+@settings(max_examples=int(300 / SCALE))
 def test_keys_with_more_behind_them_are_refused(value):
     key = encode_key(value)
     if key[0] in (0xC0, 0xC1):

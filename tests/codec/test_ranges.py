@@ -7,12 +7,12 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from tests.codec.codec_values import FAMILIES, blobs, close_numbers, compare, numbers, odd, rank, scalars, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pykesto.codec import Reference, encode, family, family_range, is_scalar_encoding, prefix_range, range_of
 from pykesto.errors import CodecError
+from tests.codec.codec_values import FAMILIES, SCALE, blobs, close_numbers, compare, numbers, odd, rank, scalars, texts
 
 
 def holds(bounds, value):
@@ -21,7 +21,7 @@ def holds(bounds, value):
 
 
 @given(close_numbers() | st.tuples(numbers, numbers) | st.tuples(scalars, scalars))
-@settings(max_examples=2500)
+@settings(max_examples=int(2500 / SCALE))
 def test_a_range_holds_exactly_the_equal_values(pair):
     a, b = pair
     assert holds(range_of(a), a)
@@ -32,7 +32,9 @@ def test_a_range_holds_exactly_the_equal_values(pair):
 def test_a_range_has_all_types_of_an_equal_number():
     for value in (1, 1.0, True, Decimal("1.00"), Fraction(1)):
         assert all(holds(range_of(value), same) for same in (1, 1.0, True, Decimal("1.0"), Decimal(1), Fraction(1)))
-        assert not any(holds(range_of(value), other) for other in (0, 2, 1.01, Fraction(4, 3), "1", None, (1,), math.nan))
+        assert not any(
+            holds(range_of(value), other) for other in (0, 2, 1.01, Fraction(4, 3), "1", None, (1,), math.nan)
+        )
 
 
 def test_nothing_equals_nan():
@@ -48,7 +50,7 @@ def test_containers_have_no_range(value):
 
 
 @given(st.one_of(FAMILIES), st.one_of(FAMILIES) | odd.filter(lambda x: type(x) is not complex))
-@settings(max_examples=800)
+@settings(max_examples=int(800 / SCALE))
 def test_a_family_holds_what_can_be_compared(a, b):
     nan = family(encode(b)) == "nan"
     assert holds(family_range(a), b) == (not nan and rank(a) == rank(b))
@@ -58,11 +60,27 @@ def test_a_family_holds_what_can_be_compared(a, b):
 
 def test_families_have_names():
     named = {
-        "none": None, "number": 1, "nan": math.nan, "str": "", "bytes": b"", "date": dt.date.min,
-        "datetime": dt.datetime.min, "aware datetime": dt.datetime(2000, 1, 1, tzinfo=dt.timezone.utc), "time": dt.time(),
-        "aware time": dt.time(tzinfo=dt.timezone.utc), "timedelta": dt.timedelta(), "uuid": uuid.UUID(int=0),
-        "reference": Reference(bytes(16)), "tuple": (), "list": [], "dict": {}, "set": set(), "frozenset": frozenset(),
-        "bytearray": bytearray(), "complex": 1j, "plain tuple": ([],),
+        "none": None,
+        "number": 1,
+        "nan": math.nan,
+        "str": "",
+        "bytes": b"",
+        "date": dt.date.min,
+        "datetime": dt.datetime.min,
+        "aware datetime": dt.datetime(2000, 1, 1, tzinfo=dt.UTC),
+        "time": dt.time(),
+        "aware time": dt.time(tzinfo=dt.UTC),
+        "timedelta": dt.timedelta(),
+        "uuid": uuid.UUID(int=0),
+        "reference": Reference(bytes(16)),
+        "tuple": (),
+        "list": [],
+        "dict": {},
+        "set": set(),
+        "frozenset": frozenset(),
+        "bytearray": bytearray(),
+        "complex": 1j,
+        "plain tuple": ([],),
     }
     assert {name: family(encode(value)) for name, value in named.items()} == {name: name for name in named}
     scalar = [name for name, value in named.items() if is_scalar_encoding(encode(value))]
@@ -74,7 +92,7 @@ def test_families_have_names():
 
 
 @given(texts, texts)
-@settings(max_examples=500)
+@settings(max_examples=int(500 / SCALE))
 def test_a_prefix_range_holds_what_starts_with_it(prefix, text):
     assert holds(prefix_range(prefix), prefix + text)
     assert holds(prefix_range(prefix), text) == text.startswith(prefix)
@@ -82,7 +100,7 @@ def test_a_prefix_range_holds_what_starts_with_it(prefix, text):
 
 
 @given(blobs, blobs)
-@settings(max_examples=500)
+@settings(max_examples=int(500 / SCALE))
 def test_a_prefix_range_of_bytes_holds_what_starts_with_it(prefix, blob):
     assert holds(prefix_range(prefix), prefix + blob)
     assert holds(prefix_range(prefix), blob) == blob.startswith(prefix)

@@ -1,5 +1,6 @@
 """Rows in Tokyo Cabinet's own layout."""
 
+import contextlib
 import ctypes
 import ctypes.util
 
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from pykesto.codec import decode_row, encode, encode_row, find_column, pack_columns, parse_columns
 from pykesto.errors import CodecError
 
-columns = st.dictionaries(st.binary(max_size=200), st.binary(max_size=400) | st.binary(min_size=120, max_size=140), max_size=6)
+columns = st.dictionaries(
+    st.binary(max_size=200), st.binary(max_size=400) | st.binary(min_size=120, max_size=140), max_size=6
+)
 
 
 @given(columns)
@@ -98,10 +101,8 @@ def test_bytes_that_are_no_row_are_refused(image):
 def test_a_row_that_was_cut_is_refused_or_shorter(row, data):
     image = pack_columns(row)
     cut = data.draw(st.integers(0, len(image) - 1))
-    try:
+    with contextlib.suppress(CodecError):
         assert len(parse_columns(image[:cut])) < len(row)
-    except CodecError:
-        pass
 
 
 def test_sizes_beyond_the_image_are_refused():
@@ -114,7 +115,9 @@ def test_sizes_beyond_the_image_are_refused():
             parse_columns(b"", start)
 
 
-@given(st.dictionaries(st.text(min_size=1, max_size=150), st.text() | st.integers() | st.binary(max_size=300), max_size=5))
+@given(
+    st.dictionaries(st.text(min_size=1, max_size=150), st.text() | st.integers() | st.binary(max_size=300), max_size=5)
+)
 def test_a_row_is_its_columns_encoded(row):
     assert encode_row(row) == pack_columns({name.encode(): encode(value) for name, value in row.items()})
     assert decode_row(encode_row(row)) == row
