@@ -202,6 +202,11 @@ class ProcessLock:
         self.first_word = first_word
         self.threads = threading.Lock()
 
+    @property
+    def holder(self) -> int:
+        """The pid that the holder wrote down; 0: nobody, or one that died."""
+        return self.words.load(self.first_word + self.HOLDER)
+
     def try_acquire(self) -> bool:
         """Take the lock if it is free."""
         if not self.threads.acquire(blocking=False):
@@ -226,8 +231,7 @@ class ProcessLock:
         while not self.try_acquire():
             waited_s = time.monotonic() - began
             if timeout_s is not None and waited_s >= timeout_s:
-                holder = self.words.load(self.first_word + self.HOLDER)
-                raise LockTimeout(self.file.path.name, holder_pid=holder, waited_s=waited_s)
+                raise LockTimeout(self.file.path.name, holder_pid=self.holder, waited_s=waited_s)
             self._sleep()
 
     def _sleep(self) -> None:

@@ -22,7 +22,7 @@ from ..store import IndexDefinition, Row
 from .layout import Layout, files_in, table_file
 from .manifest import Mark, Stamp, read_stamp, remove_stamp, write_stamp
 
-_PREFIX = b"\x01\x0c\xff"  # sizes of the first column's name and value as Tokyo Cabinet writes them, and its name
+_PREFIX = b"\x01\xff\x0c"  # the first column as Tokyo Cabinet writes it: size of the name, name, size of the value
 _GUARD = struct.Struct(">QI")
 _HEAD_SIZE = len(_PREFIX) + _GUARD.size
 _BATCH = 256

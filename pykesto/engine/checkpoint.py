@@ -216,7 +216,7 @@ class Checkpointer:
 
     def want(self) -> None:
         """Have a checkpoint soon."""
-        if self._wanted.is_set() or self._closing:
+        if self._closing:
             return
         with self._lock:
             if self._thread is None:
@@ -232,6 +232,7 @@ class Checkpointer:
     def _run(self) -> None:
         while True:
             self._wanted.wait()
+            self._wanted.clear()  # before the work: what is wanted during it is done after it
             if self._closing:
                 return
             began = time.monotonic()
@@ -243,7 +244,6 @@ class Checkpointer:
                 pause_s = 5.0
             # No more than half of the time is spent on checkpoints, and one that could not be is not tried at once.
             self._not_before = time.monotonic() + max(pause_s, time.monotonic() - began)
-            self._wanted.clear()
 
     def close(self) -> None:
         """Stop the thread; a checkpoint in its midst is given up."""

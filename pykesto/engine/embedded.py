@@ -59,7 +59,8 @@ class EmbeddedStore:
         self._busy = False  # self.lock is re-entrant, and a finalizer may run in its holder
         if create_missing:
             layout.create(mode)
-        layout.require()
+        else:
+            layout.require()
         self._attach(create_missing)
 
     # Attaching
@@ -271,6 +272,21 @@ class EmbeddedStore:
                 else:
                     self._old_bases.remove(base)
 
+    def uses_base(self, number: int) -> bool:
+        """Whether a session of this process reads that base."""
+        with self.lock:
+            return any(base.users for base in (*self._old_bases, self._base) if base is not None and base.number == number)
+
+    def base_version(self) -> int:
+        """The version of the base that this process uses."""
+        return 0 if self._base is None else self._base.mark.version
+
+    def overlay_rows(self) -> int:
+        return 0 if self._overlay is None else sum(len(table.rows) for table in self._overlay.tables.values())
+
+    def overlay_bytes(self) -> int:
+        return 0 if self._overlay is None else self._overlay.bytes
+
     def journal_bytes(self) -> int:
         """How much journal follows the base that this process uses."""
         base = self._base
@@ -395,7 +411,7 @@ class EmbeddedStore:
             if not force:
                 validate(snapshot, reads, writes, isolation)
             if needs_unique_check(self._overlay, writes):
-                with self._newest() as newest:
+                with self.snapshot_held() as newest:
                     check_unique(newest, writes)
             number, end = self._append(commit, payload)
         if durability == "full":
@@ -413,8 +429,8 @@ class EmbeddedStore:
             raise SnapshotExpired(message=f"the session at version {snapshot.version} was open past its lease")
 
     @contextmanager
-    def _newest(self) -> Iterator[BaseSnapshot]:
-        """The newest version, for reading under commit.lock."""
+    def snapshot_held(self) -> Iterator[BaseSnapshot]:
+        """The newest version, for a block."""
         snapshot = self.snapshot()
         try:
             yield snapshot

@@ -1,0 +1,314 @@
+"""Open databases, and run transactions on them."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import inspect
+import os
+import random
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar, overload
+
+from .engine.attachments import Attachment, attach, detach
+from .engine.check import Report, check
+from .engine.checkpoint import Outcome
+from .engine.stats import Stats, stats
+from .errors import ClosedError, ConcurrencyConflict, ReadOnlyError, UsageError
+from .objects import ObjectSession
+from .session import Options
+from .store import Durability, Isolation
+
+R = TypeVar("R")
+A = ParamSpec("A")
+
+_running: contextvars.ContextVar[tuple[Database, ...]] = contextvars.ContextVar("pykesto_running", default=())
+
+
+class Database:
+    """A handle of a database directory, shared by all threads and kept across fork. Made by `pykesto.open`."""
+
+    def __init__(self, path: str | os.PathLike[str], *, create: bool, mode: int, options: Options) -> None:
+        self._path = Path(os.path.abspath(path))
+        self._mode = mode
+        self._options = options
+        self._closed = False
+        self._attachment = attach(self._path, create=create and not options.read_only, mode=mode)
+        self._temporary: weakref.finalize[Any, Any] | None = None
+
+    @property
+    def path(self) -> Path:
+        """The database's directory."""
+        return self._path
+
+    @property
+    def version(self) -> int:
+        """The number of the newest commit."""
+        return self._attached().store.version
+
+    def _attached(self) -> Attachment:
+        """This process's attachment; made anew in a forked child."""
+        if self._closed:
+            raise ClosedError(f"the database {self._path} is closed", hint="open it again with pykesto.open()")
+        if not self._attachment.usable:
+            self._attachment = attach(self._path, create=False, mode=self._mode)
+        return self._attachment
+
+    # Sessions
+
+    def session(
+        self,
+        *,
+        read_only: bool = False,
+        isolation: Isolation | None = None,
+        durability: Durability | None = None,
+        note: str | None = None,
+    ) -> ObjectSession:
+        """A session that commits when told to; leaving it without commit() rolls back.
+
+        Example:
+            >>> import pykesto
+            >>> db = pykesto.temporary()
+            >>> with db.session() as s:
+            ...     s.table("people")["ann"] = {"age": 40}
+            ...     number = s.commit()
+            >>> db.close()
+        """
+        return self._new_session(read_only, isolation, durability, note, managed=False)
+
+    def _new_session(
+        self, read_only: bool, isolation: Isolation | None, durability: Durability | None, note: str | None, *, managed: bool
+    ) -> ObjectSession:
+        self._attached()
+        options = Options(
+            durability=_one_of("durability", durability or self._options.durability, ("full", "process")),
+            isolation=_one_of("isolation", isolation or self._options.isolation, ("serializable", "snapshot")),
+            lock_timeout_s=self._options.lock_timeout_s,
+            read_only=read_only or self._options.read_only,
+        )
+        return ObjectSession(self._attached, options, note=note, managed=managed)
+
+    @contextmanager
+    def transaction(
+        self,
+        *,
+        read_only: bool = False,
+        isolation: Isolation | None = None,
+        durability: Durability | None = None,
+        note: str | None = None,
+    ) -> Iterator[ObjectSession]:
+        """A session that commits at the end of the block, and rolls back on an exception.
+
+        Example:
+            >>> import pykesto
+            >>> db = pykesto.temporary()
+            >>> with db.transaction() as s:
+            ...     s.table("people")["ann"] = {"age": 40}
+            >>> db.close()
+        """
+        session = self._new_session(read_only, isolation, durability, note, managed=True)
+        try:
+            yield session
+            session._commit()
+        finally:
+            session.close()
+
+    def run(self, fn: Callable[..., R], *args: Any, attempts: int = 10, **kwargs: Any) -> R:
+        """Call `fn(session, *args, **kwargs)` in a transaction, again in a fresh one after each ConcurrencyConflict.
+
+        Pauses between attempts grow, with jitter. After `attempts` the conflict is let out; nothing else is retried.
+        """
+        if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+            raise UsageError(f"{fn!r} would run after its transaction", hint="give a plain function")
+        for attempt in self.attempts(attempts):
+            with attempt as session:
+                result = fn(session, *args, **kwargs)
+        return result
+
+    @overload
+    def transactional(self, fn: Callable[A, R], /) -> Callable[..., R]: ...
+    @overload
+    def transactional(self, fn: None = None, /, *, attempts: int = 10) -> Callable[[Callable[A, R]], Callable[..., R]]: ...
+    def transactional(self, fn: Any = None, /, *, attempts: int = 10) -> Any:
+        """Decorate a function of (session, ...) so that it runs as `run` does, called without the session."""
+        if fn is None:
+            return functools.partial(self.transactional, attempts=attempts)
+
+        @functools.wraps(fn)
+        def runs(*args: Any, **kwargs: Any) -> Any:
+            return self.run(fn, *args, attempts=attempts, **kwargs)
+
+        return runs
+
+    def attempts(self, attempts: int = 10) -> Iterator[Attempt]:
+        """For a block: `for attempt in db.attempts(10): with attempt as s: ...`."""
+        if attempts < 1:
+            raise UsageError(f"attempts is {attempts}; at least one is needed")
+        if self in _running.get():
+            raise UsageError("a transaction of this database runs here already", hint="pass its session on instead")
+        for number in range(attempts):
+            attempt = Attempt(self, last=number == attempts - 1)
+            yield attempt
+            if attempt.succeeded:
+                return
+            time.sleep(random.uniform(0, min(0.1, 0.001 * 2**number)))  # jittered, so that the same two do not meet again
+
+    # Maintenance
+
+    def checkpoint(self) -> Outcome:
+        """Bring a base forward to the end of the journal now. Runs in the background by itself."""
+        return self._attached().checkpoint()
+
+    def check(self) -> Report:
+        """Verify MANIFEST, stamps, rows, indexes and journal; `.problems` is empty when all is well."""
+        return check(self._attached())
+
+    def stats(self) -> Stats:
+        """Sizes and counts of the moment."""
+        return stats(self._attached())
+
+    def tables(self) -> tuple[str, ...]:
+        """The names of the tables of rows."""
+        with self.session(read_only=True) as session:
+            return tuple(sorted(name[2:] for name in session._begin().tables() if name.startswith("t_")))
+
+    def drop_table(self, name: str) -> None:
+        """Delete all rows and indexes of a table, in a transaction of its own."""
+        from .store import SchemaChange
+
+        if self._options.read_only:
+            raise ReadOnlyError("the database was opened read-only")
+
+        def drop(session: ObjectSession) -> None:
+            table = session.table(name)
+            table.query.delete()
+            session._change_schema(SchemaChange("drop_table", table.table))
+
+        self.run(drop)
+
+    # Closing
+
+    def close(self) -> None:
+        """Close this handle. Idempotent. Sessions of it can't be used any more."""
+        if self._closed:
+            return
+        self._closed = True
+        detach(self._attachment)
+        if self._temporary is not None:
+            self._temporary()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Database {self._path}{' closed' if self._closed else ''}>"
+
+
+class Attempt:
+    """One attempt of `Database.attempts`: a context manager that gives a session, and swallows a conflict but the last."""
+
+    def __init__(self, database: Database, *, last: bool) -> None:
+        self._database, self._last = database, last
+        self._session: ObjectSession | None = None
+        self._token: contextvars.Token[tuple[Database, ...]] | None = None
+        self.succeeded = False
+
+    def __enter__(self) -> ObjectSession:
+        self._token = _running.set((*_running.get(), self._database))
+        self._session = self._database._new_session(False, None, None, None, managed=True)
+        return self._session
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        assert self._session is not None and self._token is not None
+        _running.reset(self._token)
+        try:
+            if error is None:
+                self._session._commit()
+                self.succeeded = True
+            return error is not None and self._swallows(error)
+        except ConcurrencyConflict as conflict:
+            if not self._swallows(conflict):
+                raise
+            return True
+        finally:
+            self._session.close()
+
+    def _swallows(self, error: BaseException) -> bool:
+        return isinstance(error, ConcurrencyConflict) and not self._last
+
+
+def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
+    if value not in allowed:
+        raise UsageError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}")
+    return value
+
+
+def open(
+    path: str | os.PathLike[str],
+    *,
+    create: bool = True,
+    read_only: bool = False,
+    mode: int = 0o600,
+    durability: Durability = "full",
+    isolation: Isolation = "serializable",
+    lock_timeout: float | None = 10.0,
+) -> Database:
+    """Open the database in the directory `path`. Any number of processes and threads may do so at once.
+
+    Args:
+        path: a directory. With `create` it is made if it is missing, or filled if it is empty.
+        read_only: refuse all changes through this handle; implies not creating.
+        mode: of the files that are made; directories get the matching search bits.
+        durability: "full": a commit returns when it is on stable storage. "process": it survives the death of any
+            process, not a power cut.
+        isolation: "serializable": all that a session read is checked when it commits. "snapshot": only what it wrote.
+        lock_timeout: seconds to wait for another process that commits; None for ever, 0 one try.
+
+    Raises:
+        StorageError: the directory is missing (errno ENOENT) or can't be used.
+        FormatError: it is no database, or one of another format.
+        CorruptionError: it is damaged.
+        UsageError: an unknown scheme, such as "kesto://", or ":memory:".
+
+    Example:
+        >>> import pykesto, tempfile
+        >>> db = pykesto.open(tempfile.mkdtemp() + "/app.kesto")
+        >>> db.close()
+    """
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise TypeError(f"path is a str or PathLike of str, not {type(text).__name__}")
+    if "://" in text or text.startswith(":"):
+        raise UsageError(f"{text!r} is no directory; only databases in a directory are supported so far")
+    options = Options(
+        _one_of("durability", durability, ("full", "process")),
+        _one_of("isolation", isolation, ("serializable", "snapshot")),
+        lock_timeout,
+        read_only,
+    )
+    return Database(text, create=create, mode=mode, options=options)
+
+
+def temporary() -> Database:
+    """A new database in a temporary directory, which goes away when it is closed.
+
+    Example:
+        >>> import pykesto
+        >>> with pykesto.temporary() as db:
+        ...     db.version
+        0
+    """
+    directory = tempfile.mkdtemp(prefix="pykesto.")
+    database = open(Path(directory) / "db.kesto")
+    database._temporary = weakref.finalize(database, shutil.rmtree, directory, ignore_errors=True)
+    return database

@@ -1,0 +1,134 @@
+"""The session that applications get: rows, objects, and the root."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any, TypeVar
+
+from ..codec import encode, encode_key, range_of
+from ..errors import UsageError
+from ..query import Query
+from ..query.expressions import InRanges
+from ..rows import Row, Table
+from ..session import Options, Session
+from ..store import Store
+from .persistent import CLASS_COLUMN, Persistent, with_subclasses
+from .space import TABLE, ObjectSpace
+
+P = TypeVar("P", bound=Persistent)
+
+
+class ObjectSession(Session):
+    """A session over rows and objects. See `Database.session`."""
+
+    def __init__(self, store: Callable[[], Store], options: Options, *, note: str | None = None, managed: bool = False) -> None:
+        super().__init__(store, options, note=note, managed=managed)
+        self._objects = ObjectSpace(self)
+        self._parts[TABLE] = self._objects
+        self._tables: dict[str, Table] = {}
+
+    def table(self, name: str) -> Table:
+        """The table of rows of that name; it comes to be when it is first written to."""
+        if not isinstance(name, str):
+            raise TypeError(f"a table's name is a str, not {type(name).__name__}")
+        if not name:
+            raise UsageError("a table's name must not be empty")
+        self._require_usable()
+        found = self._tables.get(name)
+        if found is None:
+            found = self._tables[name] = Table(self, name)
+            self._parts[found.table] = found
+        return found
+
+    def add(self, obj: P) -> P:
+        """Store an object, and with it all that it refers to, at the next commit. Returns it, with its `k_id` set."""
+        if not isinstance(obj, Persistent):
+            raise TypeError(f"{obj!r} is no Persistent object")
+        self._objects.add(obj)
+        return obj
+
+    def get(self, cls: type[P], k_id: uuid.UUID | str) -> P | None:
+        """The object of class `cls`, or of one below it, with that id (its str will do); None if there is none."""
+        key = uuid.UUID(k_id) if isinstance(k_id, str) else k_id
+        if not isinstance(key, uuid.UUID):
+            raise TypeError(f"k_id is a UUID or its str, not {type(k_id).__name__}")
+        found = self._objects.get(encode_key(key))
+        return found if isinstance(found, cls) else None
+
+    def query(self, cls: type[P], *conditions: Any) -> Query[P]:
+        """A query over the objects of a class and of those below it."""
+        if not (isinstance(cls, type) and issubclass(cls, Persistent)):
+            raise TypeError(f"{cls!r} is no Persistent class")
+        found: Query[P] = Query(self._objects, _of_class(cls))
+        return found.where(*conditions) if conditions else found
+
+    def delete(self, item: Persistent | Row) -> None:
+        """Delete an object, or a row, at the next commit."""
+        if isinstance(item, Row):
+            item._table.delete(item)
+        elif isinstance(item, Persistent):
+            self._objects.delete_object(item)
+        else:
+            raise TypeError(f"{item!r} is neither a row nor a Persistent object")
+
+    def refresh(self, item: Persistent) -> None:
+        """Drop an object's unsaved changes."""
+        self._objects.refresh(item)
+
+    @property
+    def root(self) -> Root:
+        """A mapping of names to values and objects, from which everything can be found."""
+        return Root(self)
+
+
+def _of_class(cls: type[Persistent]) -> InRanges | None:
+    if cls is Persistent:
+        return None
+    names = tuple(range_of(known._k_name) for known in with_subclasses(cls))
+    return InRanges(CLASS_COLUMN, names, f"class {cls._k_name}", "class")
+
+
+class RootEntry(Persistent, name="k.Root"):
+    """One name in the root, and what it stands for."""
+
+    name: str
+    value: Any
+
+
+class Root(MutableMapping[str, Any]):
+    """`session.root`: a few names, each for a value or an object. Storing an object here adds it."""
+
+    def __init__(self, session: ObjectSession) -> None:
+        self._session = session
+
+    def _entry(self, name: str) -> RootEntry | None:
+        return self._session.query(RootEntry, RootEntry.name == name).one_or_none()
+
+    def __getitem__(self, name: str) -> Any:
+        entry = self._entry(name)
+        if entry is None:
+            raise KeyError(name)
+        return entry.value
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"a name in the root is a str, not {type(name).__name__}")
+        encode("")  # a value that can't be stored is refused at the commit, with the name of the attribute
+        entry = self._entry(name)
+        if entry is None:
+            self._session.add(RootEntry(name=name, value=value))
+        else:
+            entry.value = value
+
+    def __delitem__(self, name: str) -> None:
+        entry = self._entry(name)
+        if entry is None:
+            raise KeyError(name)
+        self._session.delete(entry)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([entry.name for entry in self._session.query(RootEntry).order_by("name")])
+
+    def __len__(self) -> int:
+        return self._session.query(RootEntry).count()

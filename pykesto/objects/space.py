@@ -1,0 +1,296 @@
+"""The objects of one session: identity, loading, reachability, packing.
+
+One table holds all objects: the key is the id, a column names the class. An object that is stored takes everything
+that it refers to with it.
+"""
+
+from __future__ import annotations
+
+import uuid
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+from ..codec import decode, encode, encode_key, pack_columns, parse_columns
+from ..errors import ReadOnlyError, UsageError
+from ..query import Column, Condition
+from ..rows import new_id
+from ..session import Session
+from ..store import IndexDefinition, SchemaChange, Snapshot
+from ..tracked import tracked
+from .persistent import CLASS_COLUMN, AttributeColumn, Persistent, State, classes, encode_operand, id_of
+
+TABLE = "objects"
+_CLASS_INDEX = IndexDefinition(CLASS_COLUMN)
+
+
+class Missing(Persistent):
+    """What a reference to a deleted object gives: touching it says so."""
+
+
+class ObjectSpace:
+    """A part of its session, and the source of its queries over objects."""
+
+    table = TABLE
+    label = "objects"
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._known: weakref.WeakValueDictionary[bytes, Persistent] = weakref.WeakValueDictionary()
+        self._changed: dict[bytes, Persistent] = {}  # held until the session ends
+
+    # Adding and deleting
+
+    def add(self, obj: Persistent) -> None:
+        """Give a transient object an id; what it refers to follows at the commit."""
+        state = obj._k
+        if state.space is self and state.status != "deleted":
+            return
+        if state.space is not None:
+            self._refuse_foreign(obj)
+        self._session._require_writable()
+        self._session._begin()
+        state.space, state.status, state.key = self, "new", encode_key(new_id())
+        for name, value in obj.__dict__.items():
+            if not name.startswith("_v_"):
+                obj.__dict__[name] = tracked(value, obj)
+        self._known[state.key] = self._changed[state.key] = obj
+
+    def _refuse_foreign(self, obj: Persistent) -> None:
+        if obj._k.status == "deleted":
+            raise UsageError(f"{obj!r} is deleted")
+        raise UsageError(
+            f"{obj!r} belongs to another session", hint=f"take this session's own: s.get({type(obj).__name__}, obj.k_id)"
+        )
+
+    def delete_object(self, obj: Persistent) -> None:
+        state = obj._k
+        if state.space is not self:
+            raise UsageError(f"{obj!r} is not of this session, so it can't be deleted in it")
+        self.touch(obj)
+        state.status = "deleted"
+
+    # Identity and loading
+
+    def get(self, key: bytes) -> Persistent | None:
+        """The object of this session under an encoded id, or None."""
+        known = self._known.get(key)
+        if known is not None and known._k.status in {"new", "dirty", "deleted"}:
+            return None if known._k.status == "deleted" else known
+        row = self._session._get(TABLE, key)
+        return None if row is None else self._object(key, row.version, row.image)
+
+    def _object(self, key: bytes, version: int, image: bytes) -> Persistent:
+        """The object of a row: the known one, or one that is not loaded, its packed row kept for when it is."""
+        known = self._known.get(key)
+        if known is None:
+            known = object.__new__(_class_of(image))
+            state = State()
+            state.space, state.key, state.status, state.loaded = self, key, "clean", False
+            object.__setattr__(known, "_k", state)
+            self._known[key] = known
+        if not known._k.loaded:
+            known._k.version, known._k.image = version, image
+        return known
+
+    def referred(self, reference: bytes) -> Persistent:
+        """The object that a stored reference means; it is read only when touched."""
+        key = encode_key(uuid.UUID(bytes=reference))
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        row = self._session._begin().get(TABLE, key)
+        if row is not None:
+            return self._object(key, row.version, row.image)
+        return self._object(key, 0, pack_columns([(CLASS_COLUMN.encode(), encode(Missing._k_name))]))
+
+    def load(self, obj: Persistent) -> None:
+        """Fill an object from the snapshot. After close(), give back what was loaded before."""
+        state = obj._k
+        if self._session._closed and state.attributes is not None:
+            obj.__dict__.update(state.attributes)
+            state.loaded, state.attributes = True, None
+            return
+        row = self._session._get(TABLE, state.key)
+        if row is None:
+            raise KeyError(f"{type(obj).__name__} {id_of(state.key)} is not in the database (any more)")
+        if state.attributes is not None and row.version == state.version:
+            attributes = state.attributes
+        else:
+            attributes = self._unpacked(obj, row.image)
+        obj.__dict__.update(attributes)
+        state.version, state.loaded, state.image, state.attributes = row.version, True, None, None
+
+    def _unpacked(self, obj: Persistent, image: bytes) -> dict[str, Any]:
+        columns = parse_columns(image)
+        columns.pop(CLASS_COLUMN.encode())
+        return {name.decode(): tracked(decode(value, self.referred), obj) for name, value in columns.items()}
+
+    def touch(self, obj: Persistent) -> None:
+        """The object is about to change: load it, and remember it."""
+        state = obj._k
+        self._session._require_writable()
+        if state.status == "deleted":
+            raise UsageError(f"{obj!r} is deleted")
+        obj._k_load()
+        if state.status == "clean":
+            self._session._begin()
+            state.status = "dirty"
+        self._changed[state.key] = obj
+
+    def refresh(self, obj: Persistent) -> None:
+        """Drop an object's unsaved changes."""
+        state = obj._k
+        if state.space is not self or state.status == "new":
+            raise UsageError(f"{obj!r} was not loaded by this session, so there is nothing to refresh it from")
+        self._changed.pop(state.key, None)
+        state.status, state.attributes = "clean", None
+        self._unload(obj)
+
+    def _unload(self, obj: Persistent) -> None:
+        kept = {name: value for name, value in obj.__dict__.items() if name.startswith("_v_")}
+        obj.__dict__.clear()
+        obj.__dict__.update(kept)
+        obj._k.loaded, obj._k.image = False, None
+
+    # Packing
+
+    def encode(self, value: Any) -> bytes:
+        return encode(value, self._reference)
+
+    def _reference(self, value: Any) -> bytes | None:
+        """For the codec: the id of a persistent object, which is stored with what refers to it."""
+        if not isinstance(value, Persistent):
+            return None
+        self.add(value)
+        return id_of(value._k.key).bytes
+
+    def _packed(self, obj: Persistent) -> bytes:
+        columns = [(CLASS_COLUMN.encode(), encode(type(obj)._k_name))]
+        for name, value in obj.__dict__.items():
+            if not name.startswith("_v_"):
+                columns.append((name.encode(), self._encoded(obj, name, value)))
+        return pack_columns(columns)
+
+    def _encoded(self, obj: Persistent, name: str, value: Any) -> bytes:
+        from ..errors import CodecError
+
+        try:
+            return self.encode(value)
+        except CodecError as error:
+            raise CodecError(f"{type(obj).__name__}.{name}: {error.args[0]}", path=error.path) from error
+
+    # As a part of its session
+
+    def prepare(self) -> None:
+        """Find everything that is reachable, and see that the indexes are there."""
+        seen = 0
+        while seen < len(self._changed):
+            batch = list(self._changed.values())[seen:]
+            seen = len(self._changed)
+            for obj in batch:
+                if obj._k.status != "deleted":
+                    self._packed(obj)  # adds what it meets
+        self._want_indexes()
+
+    def _want_indexes(self) -> None:
+        if not self._changed:
+            return
+        wanted = {_CLASS_INDEX: None}
+        for cls in {type(obj) for obj in self._changed.values()}:
+            for attribute in cls._k_attributes.values():
+                if attribute.field.index:
+                    wanted[IndexDefinition(attribute.name, attribute.field.unique)] = None
+        have = set(self._session._begin().indexes(TABLE))
+        for index in wanted:
+            if index not in have:
+                self._session._change_schema(SchemaChange("create_index", TABLE, index.column, index.unique))
+
+    def changes(self) -> dict[bytes, bytes | None]:
+        return {
+            key: None if obj._k.status == "deleted" else self._packed(obj)
+            for key, obj in list(self._changed.items())
+            if obj._k.status != "deleted" or obj._k.version is not None
+        }
+
+    def changed(self) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
+        objects = self._changed.values()
+        new, dirty, deleted = (tuple(o for o in objects if o._k.status == status) for status in ("new", "dirty", "deleted"))
+        return new, dirty, deleted
+
+    def committed(self, number: int) -> None:
+        for obj in self._changed.values():
+            state = obj._k
+            if state.status == "deleted":
+                self._known.pop(state.key, None)
+            else:
+                state.status, state.version = "clean", number
+        self._changed.clear()
+        self._let_go()
+
+    def rolled_back(self) -> None:
+        for obj in self._changed.values():
+            state = obj._k
+            if state.status == "new" or (state.status == "deleted" and state.version is None):
+                self._known.pop(state.key, None)
+                state.space, state.status, state.key = None, "transient", b""
+            else:
+                state.status = "clean"
+                self._unload(obj)
+                state.attributes = None
+        self._changed.clear()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """The snapshot is over: the next touch reads the new one, or, after close(), what was loaded here."""
+        for obj in list(self._known.values()):
+            state = obj._k
+            if state.loaded:
+                state.attributes = {n: v for n, v in obj.__dict__.items() if not n.startswith("_v_")}
+                self._unload(obj)
+
+    def readable_key(self, key: bytes) -> Any:
+        return id_of(key)
+
+    # As a source of queries
+
+    def snapshot(self) -> Snapshot:
+        return self._session._begin()
+
+    def pending(self) -> Iterable[tuple[bytes, bytes | None]]:
+        return self.changes().items()
+
+    def observe(self, condition: Condition) -> None:
+        self._session._observe(TABLE, condition)
+
+    def item(self, key: bytes) -> Any:
+        return self.get(key)
+
+    def column(self, name: str) -> Column:
+        return AttributeColumn(name)
+
+    def value(self, encoded: bytes) -> Any:
+        return decode(encoded, self.referred)
+
+    def delete(self, item: Any) -> None:
+        self.delete_object(item)
+
+    def set(self, item: Any, column: str, value: Any) -> None:
+        setattr(item, column, value)
+
+    def key_of(self, item: Any) -> bytes:
+        return bytes(item._k.key)
+
+
+def _class_of(image: bytes) -> type[Persistent]:
+    from ..query.expressions import encoded_value
+
+    encoded = encoded_value(CLASS_COLUMN, image)
+    name = decode(encoded) if encoded is not None else None
+    cls = classes.get(name)
+    if cls is None:
+        raise UsageError(f"an object of class {name!r} is stored, but no such class is known", hint="import the module that defines it")
+    return cls
+
+
+__all__ = ["TABLE", "ObjectSpace", "ReadOnlyError", "encode_operand"]

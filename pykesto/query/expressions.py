@@ -1,0 +1,396 @@
+"""Conditions on columns, tested on packed rows.
+
+A comparison is a range of encoded values: the codec keeps byte order equal to value order, so a test needs no decoding,
+and an index lookup is the same range. Equality is Python's; an ordering comparison matches only values of the
+operand's family. A missing column meets no condition, `ne` included; `~c` is the exact complement of `c`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, NoReturn
+
+from ..codec import decode, encode, family_range, find_column, is_scalar_encoding, prefix_range, range_of
+from ..errors import UsageError
+
+Encoder = Callable[[Any], bytes]
+
+
+def _no_truth(what: str) -> NoReturn:
+    raise TypeError(f"{what} has no truth value: combine conditions with & | ~, use between(), contains(), exists()")
+
+
+class Condition:
+    """A test of a row. Combine with `&`, `|`, `~`."""
+
+    def matches(self, key: bytes, image: bytes) -> bool:
+        """Whether the packed row under the encoded key meets the condition."""
+        raise NotImplementedError
+
+    def __and__(self, other: object) -> Condition:
+        return And((self, _condition(other, "&")))
+
+    def __rand__(self, other: object) -> Condition:
+        return And((_condition(other, "&"), self))
+
+    def __or__(self, other: object) -> Condition:
+        return Or((self, _condition(other, "|")))
+
+    def __ror__(self, other: object) -> Condition:
+        return Or((_condition(other, "|"), self))
+
+    def __invert__(self) -> Condition:
+        return Not(self)
+
+    def __bool__(self) -> NoReturn:
+        _no_truth(f"the condition {self}")
+
+    def __contains__(self, item: object) -> NoReturn:
+        _no_truth(f"`in` on the condition {self}")
+
+
+def _condition(value: object, operator: str) -> Condition:
+    if isinstance(value, Condition):
+        return value
+    raise TypeError(f"{value!r} is no condition; write parentheses around each side of {operator}: (col('a') >= 18) {operator} (...)")
+
+
+@dataclass(frozen=True, slots=True)
+class And(Condition):
+    parts: tuple[Condition, ...]
+
+    def matches(self, key: bytes, image: bytes) -> bool:
+        return all(part.matches(key, image) for part in self.parts)
+
+    def __str__(self) -> str:
+        return "(" + " and ".join(map(str, self.parts)) + ")"
+
+
+@dataclass(frozen=True, slots=True)
+class Or(Condition):
+    parts: tuple[Condition, ...]
+
+    def matches(self, key: bytes, image: bytes) -> bool:
+        return any(part.matches(key, image) for part in self.parts)
+
+    def __str__(self) -> str:
+        return "(" + " or ".join(map(str, self.parts)) + ")"
+
+
+@dataclass(frozen=True, slots=True)
+class Not(Condition):
+    part: Condition
+
+    def matches(self, key: bytes, image: bytes) -> bool:
+        return not self.part.matches(key, image)
+
+    def __str__(self) -> str:
+        return f"not {self.part}"
+
+
+@dataclass(frozen=True, slots=True)
+class All(Condition):
+    """Every row."""
+
+    def matches(self, key: bytes, image: bytes) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        return "every row"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRange(Condition):
+    """The encoded key is in lo <= key < hi; None leaves a side open."""
+
+    lo: bytes | None
+    hi: bytes | None
+
+    def matches(self, key: bytes, image: bytes) -> bool:
+        return (self.lo is None or key >= self.lo) and (self.hi is None or key < self.hi)
+
+    def __str__(self) -> str:
+        return "key in a range"
+
+
+def encoded_value(path: str, image: bytes) -> bytes | None:
+    """The encoded value of a column, or of a path with dots into nested dicts; None where it is missing."""
+    name, _, rest = path.partition(".")
+    found = find_column(image, name.encode())
+    if not rest or found is None:
+        return found
+    value = decode(found)
+    for step in rest.split("."):
+        if not isinstance(value, dict) or step not in value:
+            return None
+        value = value[step]
+    return encode(value)
+
+
+@dataclass(frozen=True, slots=True)
+class InRanges(Condition):
+    """The encoded value is in one of some ranges lo <= value < hi. All that an index can answer."""
+
+    column: str
+    ranges: tuple[tuple[bytes, bytes], ...]
+    text: str
+    kind: str = "range"
+
+    def matches(self, key: bytes, image: bytes) -> bool:
+        value = encoded_value(self.column, image)
+        return value is not None and any(lo <= value < hi for lo, hi in self.ranges)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Test(Condition):
+    """The decoded value passes a test of ours."""
+
+    column: str
+    test: Callable[[Any], bool]
+    text: str
+
+    def matches(self, key: bytes, image: bytes) -> bool:
+        value = encoded_value(self.column, image)
+        return value is not None and self.test(decode(value))
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Exists(Condition):
+    column: str
+
+    def matches(self, key: bytes, image: bytes) -> bool:
+        return encoded_value(self.column, image) is not None
+
+    def __str__(self) -> str:
+        return f"{self.column} exists"
+
+
+def _equal(column: str, value: Any, encoder: Encoder) -> Condition:
+    encoded = encoder(value)
+    if is_scalar_encoding(encoded):
+        return InRanges(column, (_equal_range(encoded),), f"{column} == {value!r}", "equal")
+    operand = decode(encoded)  # a copy, in which references stand for objects
+    return Test(column, lambda found: bool(found == operand), f"{column} == {value!r}")
+
+
+def _equal_range(encoded: bytes) -> tuple[bytes, bytes]:
+    return range_of(decode(encoded))
+
+
+_OPEN: Any = object()  # no bound on that side; None is an operand
+
+
+def _ordering(
+    column: str, encoder: Encoder, text: str, *, lo: Any = _OPEN, hi: Any = _OPEN, after_lo: bool = False, with_hi: bool = False
+) -> Condition:
+    """lo <(=) value <(=) hi, in the operands' family. `after_lo`: strictly greater; `with_hi`: up to and with hi."""
+    bounds = [_bound(column, value, encoder) for value in (lo, hi) if value is not _OPEN]
+    begin, end = bounds[0]
+    if any(bound != bounds[0] for bound in bounds):
+        return InRanges(column, (), text)  # operands of two families: nothing is between them
+    if lo is not _OPEN:
+        begin = _equal_range(encoder(lo))[1 if after_lo else 0]
+    if hi is not _OPEN:
+        end = _equal_range(encoder(hi))[1 if with_hi else 0]
+    return InRanges(column, ((begin, end),) if begin < end else (), text)
+
+
+def _bound(column: str, value: Any, encoder: Encoder) -> tuple[bytes, bytes]:
+    encoded = encoder(value)
+    if not is_scalar_encoding(encoded):
+        raise UsageError(f"{column} can't be ordered against {value!r}: only scalars and tuples of them have an order")
+    return family_range(decode(encoded))
+
+
+class Column:
+    """A column in a condition: `col("age") >= 18`, `col("name").startswith("A")`, `col("tags").contains("bot")`."""
+
+    __slots__ = ("_encode", "_name")
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+
+    def __init__(self, name: str, encoder: Encoder = encode) -> None:
+        if not isinstance(name, str) or not name:
+            raise UsageError(f"a column's name is a str that is not empty, not {name!r}")
+        self._name = name
+        self._encode = encoder
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def equals(self, value: Any) -> Condition:
+        """Equal as Python sees it: 1, 1.0 and True are, "1" and b"1" are not."""
+        return _equal(self._name, value, self._encode)
+
+    eq = equals
+
+    def ne(self, value: Any) -> Condition:
+        """Present and not equal."""
+        return And((Exists(self._name), Not(self.equals(value))))
+
+    def gt(self, value: Any) -> Condition:
+        return _ordering(self._name, self._encode, f"{self._name} > {value!r}", lo=value, after_lo=True)
+
+    def ge(self, value: Any) -> Condition:
+        return _ordering(self._name, self._encode, f"{self._name} >= {value!r}", lo=value)
+
+    def lt(self, value: Any) -> Condition:
+        return _ordering(self._name, self._encode, f"{self._name} < {value!r}", hi=value)
+
+    def le(self, value: Any) -> Condition:
+        return _ordering(self._name, self._encode, f"{self._name} <= {value!r}", hi=value, with_hi=True)
+
+    def between(self, lo: Any, hi: Any) -> Condition:
+        """lo <= value <= hi, both ends included."""
+        return _ordering(self._name, self._encode, f"{lo!r} <= {self._name} <= {hi!r}", lo=lo, hi=hi, with_hi=True)
+
+    def in_(self, values: Iterable[Any]) -> Condition:
+        """Equal to one of `values`."""
+        parts = tuple(self.equals(value) for value in values)
+        text = f"{self._name} in {len(parts)} values"
+        if all(isinstance(part, InRanges) for part in parts):
+            ranges = tuple(r for part in parts if isinstance(part, InRanges) for r in part.ranges)
+            return InRanges(self._name, ranges, text, "equal")
+        return Or(parts)
+
+    def startswith(self, prefix: str | bytes) -> Condition:
+        return InRanges(self._name, (prefix_range(prefix),), f"{self._name} starts with {prefix!r}")
+
+    def endswith(self, suffix: str | bytes) -> Condition:
+        kind = type(suffix)
+        return Test(
+            self._name,
+            lambda found: isinstance(found, kind) and found.endswith(suffix),  # type: ignore[arg-type]
+            f"{self._name} ends with {suffix!r}",
+        )
+
+    def contains(self, item: Any) -> Condition:
+        """Python's `in`: an item of a list, tuple or set, a key of a dict, a part of a str or bytes."""
+        operand = decode(self._encode(item))
+
+        def contains(found: Any) -> bool:
+            try:
+                return operand in found
+            except TypeError:
+                return False  # no container, or one of another type than the operand
+
+        return Test(self._name, contains, f"{self._name} contains {item!r}")
+
+    def matches(self, pattern: str | bytes) -> Condition:
+        """re.search finds `pattern` in the value."""
+        compiled = re.compile(pattern)
+        kind = type(pattern)
+        return Test(
+            self._name, lambda found: isinstance(found, kind) and bool(compiled.search(found)), f"{self._name} matches {pattern!r}"
+        )
+
+    def is_none(self) -> Condition:
+        """Present, and None."""
+        return self.equals(None)
+
+    def exists(self) -> Condition:
+        """Present, even None."""
+        return Exists(self._name)
+
+    def desc(self) -> str:
+        """For order_by: descending."""
+        return f"-{self._name}"
+
+    def __eq__(self, value: object) -> Condition:  # type: ignore[override]
+        return self.equals(value)
+
+    def __ne__(self, value: object) -> Condition:  # type: ignore[override]
+        return self.ne(value)
+
+    def __gt__(self, value: Any) -> Condition:
+        return self.gt(value)
+
+    def __ge__(self, value: Any) -> Condition:
+        return self.ge(value)
+
+    def __lt__(self, value: Any) -> Condition:
+        return self.lt(value)
+
+    def __le__(self, value: Any) -> Condition:
+        return self.le(value)
+
+    def __add__(self, other: Any) -> Computed:
+        return Computed(self._name, lambda value: value + other)
+
+    def __sub__(self, other: Any) -> Computed:
+        return Computed(self._name, lambda value: value - other)
+
+    def __mul__(self, other: Any) -> Computed:
+        return Computed(self._name, lambda value: value * other)
+
+    def __bool__(self) -> NoReturn:
+        _no_truth(f"the column {self._name!r}")
+
+    def __contains__(self, item: object) -> NoReturn:
+        _no_truth(f"`in` on the column {self._name!r}")
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TypeError(f"the column {self._name!r} can't be iterated over: it stands for a value in each row")
+
+    def __repr__(self) -> str:
+        return f"col({self._name!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """`col("n") + 1` in an update: the new value from the old."""
+
+    column: str
+    compute: Callable[[Any], Any]
+
+
+def col(name: Any) -> Any:
+    """A column by its name, or the column that a class attribute stands for.
+
+    Example:
+        >>> from pykesto import col
+        >>> str((col("age") >= 18) & ~col("tags").contains("bot"))
+        "(age >= 18 and not tags contains 'bot')"
+    """
+    return name if isinstance(name, Column) else Column(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One aggregate of a group: its name, column ("" for count) and function over the present values."""
+
+    kind: str
+    column: str
+    compute: Callable[[list[Any]], Any]
+
+
+class agg:
+    """Aggregates for `group_by(...).agg(...)`: count(), sum(c), min(c), max(c), avg(c)."""
+
+    @staticmethod
+    def count() -> Aggregate:
+        return Aggregate("count", "", len)
+
+    @staticmethod
+    def sum(column: str) -> Aggregate:
+        return Aggregate("sum", column, sum)
+
+    @staticmethod
+    def min(column: str) -> Aggregate:
+        return Aggregate("min", column, lambda values: min(values, default=None))
+
+    @staticmethod
+    def max(column: str) -> Aggregate:
+        return Aggregate("max", column, lambda values: max(values, default=None))
+
+    @staticmethod
+    def avg(column: str) -> Aggregate:
+        return Aggregate("avg", column, lambda values: sum(values) / len(values) if values else None)

@@ -1,0 +1,56 @@
+"""Which index serves a condition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..store import Snapshot
+from .expressions import And, Condition, InRanges, KeyRange
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How candidates are found: by ranges of one index, or (no column) by a scan of the table, or of a range of keys."""
+
+    table: str
+    column: str = ""
+    ranges: tuple[tuple[bytes, bytes], ...] = ()
+    served: str = ""
+    keys: KeyRange = KeyRange(None, None)
+
+    def candidates(self, snapshot: Snapshot) -> Iterator[bytes]:
+        """Keys of a superset of the rows that match, each once."""
+        if not self.column:
+            yield from (key for key, _ in snapshot.scan(self.table, self.keys.lo, self.keys.hi))
+            return
+        seen: set[bytes] = set()
+        for lo, hi in self.ranges:
+            for key in snapshot.find(self.table, self.column, lo, hi):
+                if len(self.ranges) == 1 or key not in seen:
+                    seen.add(key)
+                    yield key
+
+
+def plan(condition: Condition, table: str, snapshot: Snapshot) -> Plan:
+    """The best index for a condition that all rows must meet: equality before a range before a scan."""
+    parts = list(_conjuncts(condition))
+    usable = [part for part in parts if isinstance(part, InRanges) and snapshot.indexed(table, part.column)]
+    if not usable:
+        return Plan(table, keys=next((part for part in parts if isinstance(part, KeyRange)), KeyRange(None, None)))
+    best = min(usable, key=_cost)
+    return Plan(table, best.column, best.ranges, str(best))
+
+
+def _conjuncts(condition: Condition) -> Iterator[Condition]:
+    if isinstance(condition, And):
+        for part in condition.parts:
+            yield from _conjuncts(part)
+    else:
+        yield condition
+
+
+def _cost(part: InRanges) -> tuple[int, int]:
+    """A class is a wide condition, so its index comes last."""
+    width = 2 if part.kind == "class" else 0 if part.kind == "equal" else 1
+    return width, len(part.ranges)

@@ -1,0 +1,186 @@
+"""Lists, dicts and sets that tell their owner when they are changed in place.
+
+They are instances of, and equal to, the plain ones. Plain containers that are put in are copied, at any depth, so that
+no value is shared by two owners without saying so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from .codec import register_container
+
+
+class Owner(Protocol):
+    """What holds tracked containers: a row or an object."""
+
+    def _k_touch(self) -> None:
+        """Called before a change; may refuse it by raising."""
+        ...
+
+
+def tracked(value: Any, owner: Owner) -> Any:
+    """`value`, or a tracked copy of it if it is a list, dict or set; tuples and frozensets hold no such things."""
+    kind = type(value)
+    if kind is list or kind is TrackedList:
+        return TrackedList(owner, value)
+    if kind is dict or kind is TrackedDict:
+        return TrackedDict(owner, value)
+    if kind is set or kind is TrackedSet:
+        return TrackedSet(owner, value)
+    return value
+
+
+def _telling(name: str, base: type) -> Callable[..., Any]:
+    """The method of a plain container, run after the owner was told; items that go in are tracked."""
+    plain = getattr(base, name)
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        self._owner._k_touch()
+        result = plain(self, *args, **kwargs)
+        return self if result is not None and name.startswith("__i") else result
+
+    method.__name__ = name
+    method.__doc__ = plain.__doc__
+    return method
+
+
+class TrackedList(list[Any]):
+    """A list of a row or object."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: Owner, items: Iterable[Any] = ()) -> None:
+        super().__init__(tracked(item, owner) for item in items)
+        self._owner = owner
+
+    def append(self, item: Any) -> None:
+        self._owner._k_touch()
+        super().append(tracked(item, self._owner))
+
+    def insert(self, index: Any, item: Any) -> None:
+        self._owner._k_touch()
+        super().insert(index, tracked(item, self._owner))
+
+    def extend(self, items: Iterable[Any]) -> None:
+        self._owner._k_touch()
+        super().extend([tracked(item, self._owner) for item in items])
+
+    def __setitem__(self, index: Any, item: Any) -> None:
+        self._owner._k_touch()
+        value = [tracked(i, self._owner) for i in item] if isinstance(index, slice) else tracked(item, self._owner)
+        super().__setitem__(index, value)
+
+    def __iadd__(self, items: Iterable[Any]) -> Any:
+        self.extend(items)
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return list, (list(self),)
+
+    __delitem__ = _telling("__delitem__", list)
+    __imul__ = _telling("__imul__", list)
+    clear = _telling("clear", list)
+    pop = _telling("pop", list)
+    remove = _telling("remove", list)
+    reverse = _telling("reverse", list)
+    sort = _telling("sort", list)
+
+
+class TrackedDict(dict[Any, Any]):
+    """A dict of a row or object."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: Owner, items: dict[Any, Any]) -> None:
+        super().__init__((key, tracked(value, owner)) for key, value in items.items())
+        self._owner = owner
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._owner._k_touch()
+        super().__setitem__(key, tracked(value, self._owner))
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        for key, value in dict(*args, **kwargs).items():
+            self[key] = value
+
+    def __ior__(self, other: Any) -> Any:
+        self.update(other)
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return dict, (dict(self),)
+
+    __delitem__ = _telling("__delitem__", dict)
+    clear = _telling("clear", dict)
+    pop = _telling("pop", dict)
+    popitem = _telling("popitem", dict)
+
+
+class TrackedSet(set[Any]):
+    """A set of a row or object. Its items are hashable, so nothing in it changes in place."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: Owner, items: Iterable[Any] = ()) -> None:
+        super().__init__(items)
+        self._owner = owner
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return set, (set(self),)
+
+    def __repr__(self) -> str:
+        return repr(set(self))
+
+    # What set makes of a set is of its class, which would need an owner: these give plain sets.
+    def copy(self) -> set[Any]:
+        return set(self)
+
+    def __or__(self, other: Any) -> Any:
+        return set(self) | other
+
+    def __and__(self, other: Any) -> Any:
+        return set(self) & other
+
+    def __sub__(self, other: Any) -> Any:
+        return set(self) - other
+
+    def __xor__(self, other: Any) -> Any:
+        return set(self) ^ other
+
+    def union(self, *others: Any) -> set[Any]:
+        return set(self).union(*others)
+
+    def intersection(self, *others: Any) -> set[Any]:
+        return set(self).intersection(*others)
+
+    def difference(self, *others: Any) -> set[Any]:
+        return set(self).difference(*others)
+
+    def symmetric_difference(self, other: Any) -> set[Any]:
+        return set(self).symmetric_difference(other)
+
+    add = _telling("add", set)
+    clear = _telling("clear", set)
+    difference_update = _telling("difference_update", set)
+    discard = _telling("discard", set)
+    intersection_update = _telling("intersection_update", set)
+    pop = _telling("pop", set)
+    remove = _telling("remove", set)
+    symmetric_difference_update = _telling("symmetric_difference_update", set)
+    update = _telling("update", set)
+    __iand__ = _telling("__iand__", set)
+    __ior__ = _telling("__ior__", set)
+    __isub__ = _telling("__isub__", set)
+    __ixor__ = _telling("__ixor__", set)
+
+
+register_container(TrackedList, list)
+register_container(TrackedDict, dict)
+register_container(TrackedSet, set)
