@@ -1,7 +1,24 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, final
 
-__all__: list[str]
+__all__ = [
+    "Reference",
+    "decode",
+    "decode_key",
+    "decode_row",
+    "encode",
+    "encode_key",
+    "encode_row",
+    "family",
+    "family_range",
+    "find_column",
+    "is_scalar_encoding",
+    "pack_columns",
+    "parse_columns",
+    "prefix_range",
+    "range_of",
+    "register_container",
+]
 
 @final
 class Reference:

@@ -54,6 +54,25 @@ cdef extern from "Python.h":
 
 import_datetime()
 
+__all__ = [
+    "Reference",
+    "decode",
+    "decode_key",
+    "decode_row",
+    "encode",
+    "encode_key",
+    "encode_row",
+    "family",
+    "family_range",
+    "find_column",
+    "is_scalar_encoding",
+    "pack_columns",
+    "parse_columns",
+    "prefix_range",
+    "range_of",
+    "register_container",
+]
+
 cdef object Decimal = _Decimal, Fraction = _Fraction, UUID = _UUID, ZoneInfo = _ZoneInfo
 cdef object date = _datetime.date, datetime = _datetime.datetime, time = _datetime.time
 cdef object timedelta = _datetime.timedelta, timezone = _datetime.timezone, utc = _datetime.timezone.utc
@@ -136,7 +155,7 @@ cdef object easternmost = timezone(timedelta(days=1, microseconds=-1)), westernm
 cdef dict _containers = {}
 
 
-class Fault(Exception):
+class _Fault(Exception):
     """A CodecError in the making: `trail` grows on the way out."""
 
     def __init__(self, message):
@@ -218,7 +237,7 @@ cdef int64_t micros_of(delta) except? -1:
 
 @cython.final
 @cython.freelist(8)
-cdef class Writer:
+cdef class _Writer:
     """A growing buffer, and the suffixes of the scalar that is being written."""
 
     cdef unsigned char *at
@@ -227,7 +246,7 @@ cdef class Writer:
     cdef object reference
     cdef int depth
     cdef bint keyed  # a key has no suffixes
-    cdef Writer suffixes
+    cdef _Writer suffixes
     cdef Py_ssize_t plain  # suffixes that would say nothing, so far
 
     def __cinit__(self):
@@ -428,7 +447,7 @@ cdef class Writer:
         if self.keyed:
             return 0
         if self.suffixes is None:
-            self.suffixes = Writer()
+            self.suffixes = _Writer()
             for i in range(self.plain):
                 self.suffixes.byte(AS_PLAIN)
         return self.suffixes.byte(kind)
@@ -449,7 +468,7 @@ cdef class Writer:
         cdef int exponent = 0
         if isnan(x):
             if self.keyed:
-                raise Fault("NaN can't be a key: it equals nothing, itself included")
+                raise _Fault("NaN can't be a key: it equals nothing, itself included")
             self.byte(NAN)
             return self.is_plain()
         if x == 0:
@@ -518,7 +537,7 @@ cdef class Writer:
         if type(power) is str:
             return self.odd_decimal(x, power)
         if not -exact.DIGITS_MAX <= power <= exact.DIGITS_MAX or len(digits) > exact.DIGITS_MAX:
-            raise Fault(f"a Decimal of more than {exact.DIGITS_MAX} digits, or with an exponent beyond that")
+            raise _Fault(f"a Decimal of more than {exact.DIGITS_MAX} digits, or with an exponent beyond that")
         exponent = power
         if not x:
             self.byte(ZERO)
@@ -559,7 +578,7 @@ cdef class Writer:
             self.byte(INF if x > 0 else NEG_INF)
             return self.decimal_suffix(0, False)
         if self.keyed:
-            raise Fault("NaN can't be a key: it equals nothing, itself included")
+            raise _Fault("NaN can't be a key: it equals nothing, itself included")
         self.byte(NAN)
         self.suffix(AS_NAN)
         text = str(x).encode()
@@ -605,8 +624,10 @@ cdef class Writer:
         return 0
 
     cdef int checked_zone(self, tz) except -1:
-        if tz is not None and type(tz) is not timezone and (type(tz) is not ZoneInfo or tz.key is None):
-            raise Fault(f"a time zone of type {type(tz).__name__} that has no name in the zone database")
+        if tz is None or type(tz) is timezone:
+            return 0
+        if type(tz) is not ZoneInfo or tz.key is None or zones.KEY.fullmatch(tz.key) is None:
+            raise _Fault(f"a time zone of type {type(tz).__name__} that has no name in the zone database")
         return 0
 
     cdef int moment(self, x) except -1:
@@ -704,7 +725,7 @@ cdef class Writer:
             self.integer(num)
             return self.suffix(AS_FRACTION)
         if num.bit_length() > 32768 or den.bit_length() > 32768:
-            raise Fault("a Fraction of more than 32,768 bits")
+            raise _Fault("a Fraction of more than 32,768 bits")
         self.rational(num, den)
         if self.keyed or type(exact.canonical(num, den)) is Fraction:
             return self.is_plain()
@@ -717,7 +738,7 @@ cdef class Writer:
         try:
             for i in range(len(x)):
                 self.core(x[i], True)
-        except Fault as fault:
+        except _Fault as fault:
             fault.trail.append(f"[{i}]")
             raise
         self.depth -= 1
@@ -739,7 +760,7 @@ cdef class Writer:
         if self.reference is not None and type(x) not in UNORDERED and type(x) not in _containers:
             found = self.reference(x)
         if found is None:
-            raise Fault(refusal(x, self.keyed))
+            raise _Fault(refusal(x, self.keyed))
         if type(found) is not bytes or len(<bytes>found) != 16:
             raise TypeError(f"an id must be 16 bytes, not {found!r}")
         return <bytes>found
@@ -747,7 +768,7 @@ cdef class Writer:
     cdef int deeper(self) except -1:
         self.depth += 1
         if self.depth > DEPTH_MAX:
-            raise Fault(f"nested more than {DEPTH_MAX} deep, or within itself")
+            raise _Fault(f"nested more than {DEPTH_MAX} deep, or within itself")
         return 0
 
     # The plain form.
@@ -838,7 +859,7 @@ cdef class Writer:
 
     cdef int wrapped(self, x) except -1:
         """The ordered form within the plain one, its size before it."""
-        cdef Writer inner = Writer()
+        cdef _Writer inner = _Writer()
         inner.ordered(x)
         return self.sized(P_ORDERED, inner.at, inner.used)
 
@@ -850,7 +871,7 @@ cdef class Writer:
         if type(power) is str or (sign and not x):
             return self.wrapped(x)
         if not -exact.DIGITS_MAX <= power <= exact.DIGITS_MAX or len(digits) > exact.DIGITS_MAX:
-            raise Fault(f"a Decimal of more than {exact.DIGITS_MAX} digits, or with an exponent beyond that")
+            raise _Fault(f"a Decimal of more than {exact.DIGITS_MAX} digits, or with an exponent beyond that")
         exponent = power
         coefficient = int(x.scaleb(-power, exact.EXACT))
         block = coefficient.to_bytes(coefficient.bit_length() // 8 + 1, "big", signed=True)
@@ -900,12 +921,12 @@ cdef class Writer:
                     self.value((<list>x)[i])
                     i += 1
                 if len(<list>x) != size:
-                    raise Fault("the list changed while it was encoded")
+                    raise _Fault("the list changed while it was encoded")
             else:
                 while i < size:
                     self.value((<tuple>x)[i])
                     i += 1
-        except Fault as fault:
+        except _Fault as fault:
             fault.trail.append("{...}" if unordered else f"[{i}]")
             raise
         return 0
@@ -925,11 +946,11 @@ cdef class Writer:
                 n += 1
                 if PyDict_Size(x) != size or n > size:
                     break
-        except Fault as fault:
+        except _Fault as fault:
             fault.trail.append(step(key))
             raise
         if n != size or PyDict_Size(x) != size:
-            raise Fault("the dict changed while it was encoded")
+            raise _Fault("the dict changed while it was encoded")
         return 0
 
     cdef int top(self, x) except -1:
@@ -947,7 +968,7 @@ cdef frozenset UNORDERED = frozenset({list, dict, set, frozenset, bytearray, com
 
 cdef bint is_scalar(tuple x, int depth) except -1:
     if depth > DEPTH_MAX:
-        raise Fault(f"nested more than {DEPTH_MAX} deep, or within itself")
+        raise _Fault(f"nested more than {DEPTH_MAX} deep, or within itself")
     for item in x:
         t = type(item)
         if t is str or t is int:
@@ -964,7 +985,7 @@ cdef const char *utf8(text, Py_ssize_t *size) except NULL:
     try:
         return PyUnicode_AsUTF8AndSize(text, size)
     except UnicodeEncodeError as error:
-        raise Fault(f"a str with a lone surrogate at {error.start} is no text that UTF-8 can hold") from None
+        raise _Fault(f"a str with a lone surrogate at {error.start} is no text that UTF-8 can hold") from None
 
 
 cdef str refusal(x, bint keyed):
@@ -1004,7 +1025,7 @@ cdef inline void big_endian_float(float x, unsigned char *to) noexcept:
 
 @cython.final
 @cython.freelist(8)
-cdef class Reader:
+cdef class _Reader:
     """A place in bytes that someone else keeps alive."""
 
     cdef const unsigned char *at
@@ -1017,20 +1038,20 @@ cdef class Reader:
 
     cdef inline int byte(self) except -1:
         if self.pos >= self.end:
-            raise Fault("the bytes end too early")
+            raise _Fault("the bytes end too early")
         self.pos += 1
         return self.at[self.pos - 1]
 
     cdef inline const unsigned char *take(self, Py_ssize_t size) except NULL:
         if size < 0 or size > self.end - self.pos:
-            raise Fault("the bytes end too early")
+            raise _Fault("the bytes end too early")
         self.pos += size
         return self.at + self.pos - size
 
     cdef int deeper(self) except -1:
         self.depth += 1
         if self.depth > DEPTH_MAX:
-            raise Fault(f"nested more than {DEPTH_MAX} deep")
+            raise _Fault(f"nested more than {DEPTH_MAX} deep")
         return 0
 
     # Pieces of the ordered form.
@@ -1049,10 +1070,10 @@ cdef class Reader:
                 low += 1
                 stop += 1
                 if stop == self.end or not 1 <= self.at[stop] <= 3:
-                    raise Fault("a byte is escaped that can't be")
+                    raise _Fault("a byte is escaped that can't be")
             stop += 1
         if wanted >= 0 and stop - self.pos - low != wanted:
-            raise Fault("the bytes end too early")
+            raise _Fault("the bytes end too early")
         if not low:
             out = PyBytes_FromStringAndSize(<const char *>self.at + self.pos, stop - self.pos)
         else:
@@ -1079,7 +1100,7 @@ cdef class Reader:
         at = self.take(size)
         for i in range(size):
             if not at[i]:
-                raise Fault("a NUL byte in a number")
+                raise _Fault("a NUL byte in a number")
             n = n * 255 + ((256 - at[i] if flip else at[i]) - 1)
         return n
 
@@ -1090,14 +1111,14 @@ cdef class Reader:
         us = (self.byte() - SUFFIXES) * 65025
         us += self.digits(2, False)
         if us >= MICROS:
-            raise Fault("a second has no so many microseconds")
+            raise _Fault("a second has no so many microseconds")
         return us
 
     cdef int64_t signed(self) except? -1:
         cdef int size = self.byte() - 0x80
         cdef int64_t n
         if not -7 <= size <= 7:
-            raise Fault("a count of seconds is out of range")
+            raise _Fault("a count of seconds is out of range")
         n = <int64_t>self.digits(-size if size < 0 else size, size < 0)
         return -n if size < 0 else n
 
@@ -1109,7 +1130,7 @@ cdef class Reader:
         if 0x10 <= head < 0xE0:
             return head - 0x10
         if not 0xE2 <= head <= 0xE9:
-            raise Fault("a count is out of range")
+            raise _Fault("a count is out of range")
         for i in range(head - 0xE0):
             byte = self.byte()
             n = n << 7 | ((256 - byte if flip else byte) & 0x7F)
@@ -1135,7 +1156,7 @@ cdef class Reader:
         try:
             num, den, size = exact.read_tail(rest.translate(exact.FLIPPED) if flip else rest)
         except ValueError as error:
-            raise Fault(str(error)) from None
+            raise _Fault(str(error)) from None
         self.pos += size
         return num, den
 
@@ -1158,7 +1179,7 @@ cdef class Reader:
                 span += power
             if left > <uint64_t>9223372036854775807 - span - 200:
                 if left > <uint64_t>9223372036854775807 - span - (128 if tag >= 0xB0 else 16):
-                    raise Fault("a number is longer than it should be")
+                    raise _Fault("a number is longer than it should be")
             left += span
             n = <int64_t>left + 128 if tag >= 0xB0 else -17 - <int64_t>left
         elif tag == SMALL or tag == NEG_SMALL:
@@ -1172,7 +1193,7 @@ cdef class Reader:
         elif tag == NAN:
             return float("nan")
         else:
-            raise Fault(f"no value begins with the byte {tag:#04x}")
+            raise _Fault(f"no value begins with the byte {tag:#04x}")
         if self.pos < self.end and self.at[self.pos] >= SUFFIXES:
             return self.with_fraction(n)
         return n
@@ -1184,7 +1205,7 @@ cdef class Reader:
         cdef int64_t size = n
         cdef double part, total
         if head >= 200 or head == 0:
-            raise Fault("a fraction is out of range")
+            raise _Fault("a fraction is out of range")
         if head & 1:
             bits = self.groups(False, &goes_on)
         bits |= <uint64_t>(head >> 1) << 56
@@ -1213,7 +1234,7 @@ cdef class Reader:
         cdef bint goes_on = False
         cdef double x
         if shift > 1 << 17:
-            raise Fault("a number is too small")
+            raise _Fault("a number is too small")
         bits = self.groups(negative, &goes_on)
         if not goes_on:
             x = ldexp(<double>bits, -56 - <int>shift)
@@ -1231,7 +1252,7 @@ cdef class Reader:
         cdef int byte
         cdef bint goes_on = True
         if bits > 1 << 17:
-            raise Fault("a number is longer than it should be")
+            raise _Fault("a number is longer than it should be")
         size = (bits + 6) // 7
         for i in range(size):
             byte = self.byte()
@@ -1284,9 +1305,9 @@ cdef class Reader:
         elif tag == TIMEDELTA:
             out = self.span()
         else:
-            raise Fault(f"no value begins with the byte {tag:#04x}")
+            raise _Fault(f"no value begins with the byte {tag:#04x}")
         if nested and self.byte() != END:
-            raise Fault("a part of a tuple does not end")
+            raise _Fault("a part of a tuple does not end")
         return out
 
     cdef object last_text(self):
@@ -1308,7 +1329,7 @@ cdef class Reader:
                 if tag == END:
                     break
                 out.append(self.core(tag, True))
-        except Fault as fault:
+        except _Fault as fault:
             fault.trail.append(f"[{len(out)}]")
             raise
         self.depth -= 1
@@ -1323,7 +1344,7 @@ cdef class Reader:
         if self.pos != self.end:
             out = self.retyped(out)
             if self.pos != self.end:
-                raise Fault("more bytes follow the value")
+                raise _Fault("more bytes follow the value")
         if tag == TUPLE:
             self.lazy = False
             if self.referred and self.reference is not None:
@@ -1356,7 +1377,7 @@ cdef class Reader:
             try:
                 real = x
             except OverflowError:
-                raise Fault("an int marked as a float is none") from None
+                raise _Fault("an int marked as a float is none") from None
             if real == x:
                 return real
         elif kind == AS_BOOL and (x == 0 or x == 1):
@@ -1370,40 +1391,40 @@ cdef class Reader:
         elif kind == AS_DECIMAL or kind == AS_NEGATIVE_DECIMAL:
             n = self.count(False)
             if n > 2 * <uint64_t>exact.DIGITS_MAX:
-                raise Fault("a Decimal's exponent is out of range")
+                raise _Fault("a Decimal's exponent is out of range")
             return self.decimal(x, <int64_t>(n >> 1) if not n & 1 else -<int64_t>(n >> 1) - 1, kind)
-        raise Fault(f"a number can't have the suffix {kind:#04x}")
+        raise _Fault(f"a number can't have the suffix {kind:#04x}")
 
     cdef object decimal(self, x, int64_t exponent, int kind):
         if kind == AS_NEGATIVE_DECIMAL:
             if x != 0:
-                raise Fault("a negative zero is not zero")
+                raise _Fault("a negative zero is not zero")
             return Decimal((1, (0,), exponent))
         if x == 0:
             return Decimal((0, (0,), exponent))
         if type(x) is float:
             if x != x:
-                raise Fault("NaN has no exponent")
+                raise _Fault("NaN has no exponent")
             if isinf(x):
                 return Decimal("Infinity" if x > 0 else "-Infinity")
         try:
             return exact.decimal_of(*x.as_integer_ratio(), exponent)
         except ValueError as error:
-            raise Fault(str(error)) from None
+            raise _Fault(str(error)) from None
 
     cdef object odd_decimal(self):
         cdef bytes text = self.unescaped(-1)
         cdef bytes digits = text.removeprefix(b"-").removeprefix(b"s")
         self.byte()
         if digits[:3] != b"NaN" or len(digits) > 3 and not digits[3:].isdigit() or len(digits) > exact.DIGITS_MAX:
-            raise Fault("a Decimal is no NaN")
+            raise _Fault("a Decimal is no NaN")
         return Decimal(text.decode())
 
     cdef object day(self):
         cdef uint64_t number = self.digits(3, False)
         cdef int year, month, day
         if number > 3652058:
-            raise Fault("a date is beyond the year 9999")
+            raise _Fault("a date is beyond the year 9999")
         civil(<int64_t>number, &year, &month, &day)
         return date(year, month, day)
 
@@ -1433,7 +1454,7 @@ cdef class Reader:
     cdef object span(self):
         cdef int64_t seconds = self.signed(), us = self.micros()
         if not -86399999913600 <= seconds <= 86399999999999:
-            raise Fault("a timedelta is out of range")
+            raise _Fault("a timedelta is out of range")
         return timedelta(seconds // 86400, seconds % 86400, us)
 
     cdef object retyped_time(self, x, int kind):
@@ -1444,17 +1465,17 @@ cdef class Reader:
         if kind == AS_PLAIN:
             return x
         if kind != AS_ZONE:
-            raise Fault(f"a time can't have the suffix {kind:#04x}")
+            raise _Fault(f"a time can't have the suffix {kind:#04x}")
         flags = self.byte() - 0x10
         if not 0 <= flags < 20:
-            raise Fault("a time zone is of no known form")
+            raise _Fault("a time zone is of no known form")
         form, fold = flags >> 2, flags & 1
         if form >= 2:
             offset = self.signed()
             if flags & 2:
                 offset_us = <int64_t>self.count(False)
             if not -86400 < offset + (offset_us > 0) <= 86400 or offset_us >= MICROS or offset == 86400:
-                raise Fault("a time zone is a day or more from UTC")
+                raise _Fault("a time zone is a day or more from UTC")
         if form >= 3:
             name = text_of(self.unescaped(-1))
             self.byte()
@@ -1466,13 +1487,13 @@ cdef class Reader:
             elif form:
                 tz = zones.fixed(timedelta(0, offset, offset_us), name)
         except ValueError as error:
-            raise Fault(str(error)) from None
+            raise _Fault(str(error)) from None
         if type(x) is datetime:
             us = datetime_microsecond(x)
             seconds = day_number(datetime_year(x), datetime_month(x), datetime_day(x)) * 86400
             seconds += datetime_hour(x) * 3600 + datetime_minute(x) * 60 + datetime_second(x)
             if (datetime_tzinfo(x) is None) != (form == 0):
-                raise Fault("a zone does not belong to its time")
+                raise _Fault("a zone does not belong to its time")
             if form:
                 us += (seconds + offset) * MICROS + offset_us - micros_of(x.utcoffset())
                 seconds = us // MICROS
@@ -1482,10 +1503,10 @@ cdef class Reader:
         seconds = time_hour(x) * 3600 + time_minute(x) * 60 + time_second(x)
         if time_tzinfo(x) is None:
             if 0 < form < 4:
-                raise Fault("a zone does not belong to its time")
+                raise _Fault("a zone does not belong to its time")
         else:
             if form == 0 or form == 4:
-                raise Fault("a zone does not belong to its time")
+                raise _Fault("a zone does not belong to its time")
             seconds += offset - micros_of(x.utcoffset()) // MICROS
         return clock_of(seconds, us, tz, fold)
 
@@ -1501,13 +1522,13 @@ cdef class Reader:
                 return <Py_ssize_t>n
             shift += 7
             if shift > 49:
-                raise Fault("a length is out of range")
+                raise _Fault("a length is out of range")
 
     cdef Py_ssize_t counted(self, int least) except -1:
         """A number of items, each of which takes at least so many bytes."""
         cdef Py_ssize_t n = self.length()
         if n > (self.end - self.pos) // least:
-            raise Fault("more items are announced than there are bytes")
+            raise _Fault("more items are announced than there are bytes")
         return n
 
     cdef object value(self):
@@ -1560,7 +1581,7 @@ cdef class Reader:
         if tag == P_DECIMAL:
             n = <uint64_t>self.length()
             if n > 2 * <uint64_t>exact.DIGITS_MAX:
-                raise Fault("a Decimal's exponent is out of range")
+                raise _Fault("a Decimal's exponent is out of range")
             coefficient = Decimal(from_bytes(self.sized(), "big", signed=True))
             exponent = <int64_t>(n >> 1) if not n & 1 else -<int64_t>(n >> 1) - 1
             return exact.EXACT.scaleb(coefficient, exponent)
@@ -1574,11 +1595,11 @@ cdef class Reader:
             end, self.end = self.end, self.pos + size
             tag = self.byte()
             if tag == TUPLE:
-                raise Fault("a tuple in the ordered form is inside a container")
+                raise _Fault("a tuple in the ordered form is inside a container")
             out = self.ordered(tag)
             self.end = end
             return out
-        raise Fault(f"no value begins with the byte {tag:#04x}")
+        raise _Fault(f"no value begins with the byte {tag:#04x}")
 
     cdef object container(self, int tag):
         cdef object out
@@ -1605,7 +1626,7 @@ cdef class Reader:
         try:
             for i in range(n):
                 out.append(self.value())
-        except Fault as fault:
+        except _Fault as fault:
             fault.trail.append("{...}" if unordered else f"[{i}]")
             raise
         return out
@@ -1615,9 +1636,9 @@ cdef class Reader:
         try:
             out = set(items) if tag == P_SET else frozenset(items)
         except TypeError as error:
-            raise Fault(f"a member of a set: {error}") from None
+            raise _Fault(f"a member of a set: {error}") from None
         if len(out) != len(items) and self.reference is None:
-            raise Fault("a set has a member twice")
+            raise _Fault("a set has a member twice")
         return out
 
     cdef dict mapping(self):
@@ -1631,12 +1652,12 @@ cdef class Reader:
                 try:
                     out[key] = item
                 except TypeError as error:
-                    raise Fault(f"a key: {error}") from None
-        except Fault as fault:
+                    raise _Fault(f"a key: {error}") from None
+        except _Fault as fault:
             fault.trail.append(step(key))
             raise
         if len(out) != n and self.reference is None:
-            raise Fault("a dict has a key twice")
+            raise _Fault("a dict has a key twice")
         return out
 
     cdef object top(self):
@@ -1645,10 +1666,10 @@ cdef class Reader:
         if tag < P_LIST:
             return self.ordered(tag)
         if tag > P_COMPLEX:
-            raise Fault(f"no value begins with the byte {tag:#04x}")
+            raise _Fault(f"no value begins with the byte {tag:#04x}")
         out = self.container(tag)
         if self.pos != self.end:
-            raise Fault("more bytes follow the value")
+            raise _Fault("more bytes follow the value")
         return out
 
 
@@ -1680,7 +1701,7 @@ cdef object text_at(const unsigned char *at, Py_ssize_t size):
     try:
         return PyUnicode_DecodeUTF8(<const char *>at, size, NULL)
     except UnicodeDecodeError:
-        raise Fault("a str is no UTF-8") from None
+        raise _Fault("a str is no UTF-8") from None
 
 
 cdef object text_of(bytes block):
@@ -1698,7 +1719,7 @@ cdef object uuid_of(bytes block):
 cdef object moment_of(int64_t seconds, int64_t us, tz, int fold):
     cdef int year, month, day, left
     if not 0 <= seconds <= 315537897599:
-        raise Fault("a datetime is outside the years 1 to 9999")
+        raise _Fault("a datetime is outside the years 1 to 9999")
     civil(seconds // 86400, &year, &month, &day)
     left = <int>(seconds % 86400)
     if fold:
@@ -1708,7 +1729,7 @@ cdef object moment_of(int64_t seconds, int64_t us, tz, int fold):
 
 cdef object clock_of(int64_t seconds, int64_t us, tz, int fold):
     if not 0 <= seconds < 86400:
-        raise Fault("a time is outside its day")
+        raise _Fault("a time is outside its day")
     return time(seconds // 3600, seconds // 60 % 60, seconds % 60, us, tz, fold=fold)
 
 
@@ -1734,8 +1755,8 @@ cdef inline double float_at(const unsigned char *at) noexcept:
 
 # --- the face -----------------------------------------------------------------------------------------
 
-cdef Reader reader(data, reference):
-    cdef Reader out = Reader.__new__(Reader)
+cdef _Reader reader(data, reference):
+    cdef _Reader out = _Reader.__new__(_Reader)
     cdef bytes block = data if type(data) is bytes else bytes(memoryview(data))
     out.block = block
     out.at = <const unsigned char *>PyBytes_AS_STRING(block)
@@ -1746,11 +1767,11 @@ cdef Reader reader(data, reference):
 
 def encode(value, reference=None):
     """The bytes of a value: its tag, then what it needs. `reference(obj)` gives an unknown object's id, or None."""
-    cdef Writer out = Writer.__new__(Writer)
+    cdef _Writer out = _Writer.__new__(_Writer)
     out.reference = reference
     try:
         out.top(value)
-    except Fault as fault:
+    except _Fault as fault:
         raise failed(fault) from None
     return out.taken()
 
@@ -1759,7 +1780,7 @@ def decode(data, reference=None):
     """The value of bytes. `reference(id)` makes the object of an id; without it, it is a Reference."""
     try:
         return reader(data, reference).top()
-    except Fault as fault:
+    except _Fault as fault:
         raise failed(fault) from None
 
 
@@ -1769,23 +1790,23 @@ def encode_key(value):
 
 
 cdef bytes core_of(value):
-    cdef Writer out = Writer.__new__(Writer)
+    cdef _Writer out = _Writer.__new__(_Writer)
     out.keyed = True
     try:
         out.core(value, False)
-    except Fault as fault:
+    except _Fault as fault:
         raise failed(fault) from None
     return out.taken()
 
 
 def decode_key(data):
     """The plainest of the values that are equal to the key's."""
-    cdef Reader source = reader(data, None)
+    cdef _Reader source = reader(data, None)
     try:
         out = source.core(source.byte(), False)
         if source.pos != source.end:
-            raise Fault("more bytes follow the key")
-    except Fault as fault:
+            raise _Fault("more bytes follow the key")
+    except _Fault as fault:
         raise failed(fault) from None
     return out
 
@@ -1858,10 +1879,10 @@ def is_scalar_encoding(data):
 
 # --- rows ---------------------------------------------------------------------------------------------
 
-cdef int put_size(Writer out, Py_ssize_t n) except -1:
+cdef int put_size(_Writer out, Py_ssize_t n) except -1:
     """Tokyo Cabinet's own number: seven bits a byte, the lowest first, complemented where more follow."""
     if n > INT_MAX:
-        raise Fault(f"{n} bytes; Tokyo Cabinet stores at most {INT_MAX}")
+        raise _Fault(f"{n} bytes; Tokyo Cabinet stores at most {INT_MAX}")
     while n >= 0x80:
         out.byte(~(<int>n & 0x7F) & 0xFF)
         n >>= 7
@@ -1884,7 +1905,7 @@ cdef inline int take_size(const unsigned char *at, Py_ssize_t *pos, Py_ssize_t e
         shift += 7
         if shift > 28:
             break
-    raise Fault("a row's sizes are damaged")
+    raise _Fault("a row's sizes are damaged")
 
 
 cdef struct Column:
@@ -1898,19 +1919,19 @@ cdef inline int take_column(const unsigned char *at, Py_ssize_t *pos, Py_ssize_t
     column.name_size = take_size(at, pos, end)
     column.name_at = pos[0]
     if column.name_size > end - pos[0]:
-        raise Fault("a row ends within a column")
+        raise _Fault("a row ends within a column")
     pos[0] += column.name_size
     column.value_size = take_size(at, pos, end)
     column.value_at = pos[0]
     if column.value_size > end - pos[0]:
-        raise Fault("a row ends within a column")
+        raise _Fault("a row ends within a column")
     pos[0] += column.value_size
     return 0
 
 
 def pack_columns(columns):
     """A row as Tokyo Cabinet lays it out, from a dict or pairs of name and value."""
-    cdef Writer out = Writer.__new__(Writer)
+    cdef _Writer out = _Writer.__new__(_Writer)
     cdef bytes name, value
     try:
         for name, value in (columns.items() if isinstance(columns, dict) else columns):
@@ -1918,7 +1939,7 @@ def pack_columns(columns):
             out.put_bytes(name)
             put_size(out, len(value))
             out.put_bytes(value)
-    except Fault as fault:
+    except _Fault as fault:
         raise failed(fault) from None
     return out.taken()
 
@@ -1936,7 +1957,7 @@ def parse_columns(bytes image not None, Py_ssize_t start=0):
             take_column(at, &pos, end, &column)
             name = PyBytes_FromStringAndSize(<const char *>at + column.name_at, column.name_size)
             out[name] = PyBytes_FromStringAndSize(<const char *>at + column.value_at, column.value_size)
-    except Fault as fault:
+    except _Fault as fault:
         raise failed(fault) from None
     return out
 
@@ -1954,34 +1975,34 @@ def find_column(bytes image not None, bytes name not None, Py_ssize_t start=0):
             take_column(at, &pos, end, &column)
             if column.name_size == size and memcmp(at + column.name_at, wanted, size) == 0:
                 return PyBytes_FromStringAndSize(<const char *>at + column.value_at, column.value_size)
-    except Fault as fault:
+    except _Fault as fault:
         raise failed(fault) from None
     return None
 
 
 def encode_row(row, reference=None):
     """A mapping of column names to values, as the image of a row."""
-    cdef Writer out = Writer.__new__(Writer)
+    cdef _Writer out = _Writer.__new__(_Writer)
     cdef object name = None
     out.reference = reference
     try:
         try:
             for name, value in row.items():
                 put_column(out, name, value)
-        except Fault as fault:
+        except _Fault as fault:
             fault.trail.append(step(name))
             raise
-    except Fault as fault:
+    except _Fault as fault:
         raise failed(fault) from None
     return out.taken()
 
 
-cdef int put_column(Writer out, name, value) except -1:
+cdef int put_column(_Writer out, name, value) except -1:
     cdef Py_ssize_t size = 0, room, taken, end
     cdef const char *text
     cdef unsigned char number[8]
     if type(name) is not str or not name:
-        raise Fault("a column's name is a str that is not empty")
+        raise _Fault("a column's name is a str that is not empty")
     text = utf8(name, &size)
     put_size(out, size)
     out.put(text, size)
@@ -2008,7 +2029,7 @@ def decode_row(bytes image not None, reference=None, Py_ssize_t start=0):
     cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(image)
     cdef Py_ssize_t pos = start, end = PyBytes_GET_SIZE(image)
     cdef Column column
-    cdef Reader source = Reader.__new__(Reader)
+    cdef _Reader source = _Reader.__new__(_Reader)
     cdef dict out = {}
     cdef object name = None
     source.at, source.reference, source.block = at, reference, image
@@ -2021,7 +2042,7 @@ def decode_row(bytes image not None, reference=None, Py_ssize_t start=0):
             name = text_at(at + column.name_at, column.name_size)
             source.pos, source.end = column.value_at, column.value_at + column.value_size
             out[name] = source.top()
-    except Fault as fault:
+    except _Fault as fault:
         if name is not None:
             fault.trail.append(step(name))
         raise failed(fault) from None

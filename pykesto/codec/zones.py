@@ -6,7 +6,7 @@ import re
 from datetime import timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
-__all__ = ["fixed", "named"]
+__all__ = ["KEY", "fixed", "named"]
 
 # Nothing that could walk out of the zone database or its package.
 KEY = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
