@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # What lies directly in the package (pykesto.NAME) -> its layer. A new name fails here until somebody places it.
 LAYER = {
     "objects": "objects",
-    **dict.fromkeys(["session", "rows", "query", "attempts"], "session"),
+    **dict.fromkeys(["session", "rows", "query", "tracked"], "session"),
     "engine": "engine",
     "store": "store",
     "codec": "codec",
