@@ -141,6 +141,19 @@ cdef struct Column:
     int value_size
 
 
+cdef extern from *:
+    """
+    /* The library's calls of sched_yield come here, where it is linked statically (setup.py says why). */
+    int __wrap_sched_yield(void) { return 0; }
+    """
+
+
+cdef struct Change:
+    const char *key
+    int key_size
+    TCMAP *columns  # NULL: delete
+
+
 cdef inline bint next_column(const unsigned char **at, const unsigned char *end, Column *column) noexcept nogil:
     """Read one column and move `at` past it; false where the row is malformed."""
     cdef int64_t size = varint(at, end)
@@ -888,6 +901,62 @@ cdef class Table:
             UsageError: a malformed row, one column twice, or what `put` refuses.
         """
         self._put(key, map_of_raw(row))
+
+    def apply_raw(self, list changes not None):
+        """Store rows given in the layout of `get_raw`, or delete them; a key that is not there is no error.
+
+        Everything is checked before the first change, then the GIL is released once for all of it: a thread that
+        gives it up for each row waits for its turn each time while others compute.
+
+        Args:
+            changes: tuples of (key, row), or (key, None) to delete.
+
+        Raises:
+            UsageError: a malformed row, or what `put` refuses; nothing was changed.
+            tc.Error: the library failed; the changes before it were made.
+        """
+        cdef list own = list(changes)  # keeps the keys alive, whatever another thread does to the caller's list
+        cdef Py_ssize_t count = len(own), i, failed = -1
+        cdef Change *made = <Change *>calloc(count + 1, sizeof(Change))
+        cdef int error = 0
+        cdef bytes key
+        if made == NULL:
+            raise MemoryError
+        try:
+            self._enter_to_write("put")
+            try:
+                for i in range(count):
+                    key, row = own[i]
+                    check_key(key)
+                    made[i].key = PyBytes_AS_STRING(key)
+                    made[i].key_size = size_of(key)
+                    if made[i].key_size == 0:
+                        raise UsageError("the key is empty; Tokyo Cabinet can't store that")
+                    if row is not None:
+                        made[i].columns = map_of_raw(row)
+                        self._check_indexable(made[i].columns)
+                with nogil:
+                    errno_clear()
+                    for i in range(count):
+                        if made[i].columns != NULL:
+                            if not tctdbput(self.handle.tdb, made[i].key, made[i].key_size, made[i].columns):
+                                failed = i
+                                break
+                        elif not tctdbout(self.handle.tdb, made[i].key, made[i].key_size):
+                            if tctdbecode(self.handle.tdb) != TCENOREC:
+                                failed = i
+                                break
+                    error = errno
+                self.handle.changes += 1
+                if failed >= 0:
+                    raise self._error("put", error)
+            finally:
+                release(self.handle)
+        finally:
+            for i in range(count):
+                if made[i].columns != NULL:
+                    tcmapdel(made[i].columns)
+            free(made)
 
     cdef int _put(self, bytes key, TCMAP *columns) except -1:
         """Store a map, and free it."""

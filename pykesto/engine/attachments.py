@@ -31,7 +31,9 @@ class Attachment:
         return not self.store.closed and self.store.pid == os.getpid()
 
     def snapshot(self) -> Snapshot:
-        return self.store.snapshot()
+        snapshot = self.store.snapshot()
+        self.checkpointer.notice()  # a database that was left with much journal is opened slowly each time
+        return snapshot
 
     def commit(
         self,

@@ -13,6 +13,7 @@ import shutil
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 from .. import tc
@@ -232,13 +233,10 @@ class BaseBuilder:
             table.sync()
 
     def _put(self, table: tc.Table, rows: Mapping[bytes, Row | None]) -> None:
-        for count, (key, row) in enumerate(rows.items()):
-            if count % 1000 == 0:
-                self._stop_if_asked()
-            if row is not None:
-                table.put_raw(key, pack_row(key, row))
-            elif key in table:
-                del table[key]
+        changes = iter(rows.items())
+        while batch := list(islice(changes, _BATCH)):
+            self._stop_if_asked()
+            table.apply_raw([(key, None if row is None else pack_row(key, row)) for key, row in batch])
 
     def _stop_if_asked(self) -> None:
         if self.stopping():

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import CorruptionError, Error
@@ -24,7 +23,8 @@ from .manifest import Manifest, Mark, Stamp, read_manifest, read_stamp, write_ma
 from .schema import Schema
 
 JOURNAL_BYTES = 4 << 20  # a checkpoint is due when this much follows the current base
-BATCH_BYTES = 64 << 20  # rows are applied in batches of about so much
+BATCH_BYTES = 16 << 20  # one checkpoint applies about so much of it: even a process that soon ends brings the base on
+CLOSING_PATIENCE_S = 5.0  # how long close() lets a checkpoint finish before it has it given up
 LEASE_BYTES = 512 << 20  # a session keeps at most so much journal back
 LEASE_S = 3600
 
@@ -41,12 +41,15 @@ class Outcome:
     version: int = 0
     commits: int = 0
     took_s: float = 0.0
+    left_bytes: int = 0  # of journal that this one left to the next
 
 
-def checkpoint(store: EmbeddedStore, gate: Gate) -> Outcome:
-    """Run one checkpoint, if nobody else does."""
+def checkpoint(store: EmbeddedStore, gate: Gate, *, wait: bool = False) -> Outcome:
+    """Run one checkpoint, if nobody else does, or after whoever does."""
     began = time.monotonic()
-    if not store.checkpoint_lock.try_acquire():
+    if wait:
+        store.checkpoint_lock.acquire(None)
+    elif not store.checkpoint_lock.try_acquire():
         return Outcome(False, "another process or thread is at it")
     try:
         store.state.refuse_if_poisoned()
@@ -108,7 +111,7 @@ class _Checkpoint:
         store.control.flip_to(target)
         self._clean_up(manifest)
         took_s = time.monotonic() - began
-        return Outcome(True, "", target, stamp.mark.version, self.commits, took_s)
+        return Outcome(True, "", target, stamp.mark.version, self.commits, took_s, until - stamp.mark.position)
 
     def _reconciled(self) -> Manifest:
         """MANIFEST, with the flip published that a dead checkpointer may have left out."""
@@ -137,8 +140,7 @@ class _Checkpoint:
             builder.copy_from(source)
         schema = Schema(stamp.tables)
         reader = self._reader(stamp.mark)
-        for rows in self._batches(reader, schema, until):
-            builder.apply(rows, schema.tables())
+        builder.apply(self._newest_images(reader, schema, until), schema.tables())
         return builder.finish(Mark(reader.number, reader.position, reader.crc), schema.tables())
 
     def _reader(self, mark: Mark) -> Reader:
@@ -156,8 +158,8 @@ class _Checkpoint:
         except (CorruptionError, SegmentGone):
             return False
 
-    def _batches(self, reader: Reader, schema: Schema, until: int) -> Iterator[dict[str, dict[bytes, Row | None]]]:
-        """The newest images of the rows in the journal up to `until`; at least one batch."""
+    def _newest_images(self, reader: Reader, schema: Schema, until: int) -> dict[str, dict[bytes, Row | None]]:
+        """The newest images of the rows in the journal from `reader` on, up to `until` or one batch."""
         rows: dict[str, dict[bytes, Row | None]] = {}
         begin = reader.position
         for record in reader.read_to(self.store.state, until=until):
@@ -168,10 +170,9 @@ class _Checkpoint:
                 rows.setdefault(table, {}).update(
                     {key: None if image is None else Row(record.number, image) for key, image in images.items()}
                 )
-            if reader.position - begin > BATCH_BYTES:
-                yield rows
-                rows, begin = {}, reader.position
-        yield rows
+            if reader.position - begin >= BATCH_BYTES:
+                break
+        return rows
 
     def _clean_up(self, manifest: Manifest) -> None:
         """Remove further bases that nobody uses, and segments that no base and no live session needs."""
@@ -225,8 +226,10 @@ class Checkpointer:
         self._wanted.set()
 
     def now(self) -> Outcome:
-        """Run one in this thread."""
-        self.last = checkpoint(self.store, self.gate)
+        """Run checkpoints in this thread, until the base holds everything that was committed when it was called."""
+        self.last = checkpoint(self.store, self.gate, wait=True)
+        while self.last.done and self.last.left_bytes:
+            self.last = checkpoint(self.store, self.gate, wait=True)
         return self.last
 
     def _run(self) -> None:
@@ -237,8 +240,11 @@ class Checkpointer:
                 return
             began = time.monotonic()
             try:
-                outcome = self.now()
+                outcome = self.last = checkpoint(self.store, self.gate)
+                _log.debug("checkpoint of %s: %s", self.store.layout.directory, outcome)
                 pause_s = 0.0 if outcome.done else 0.2
+                if outcome.left_bytes >= JOURNAL_BYTES:
+                    self._wanted.set()
             except Error as error:
                 _log.warning("checkpoint of %s failed: %s", self.store.layout.directory, error)
                 pause_s = 5.0
@@ -246,10 +252,11 @@ class Checkpointer:
             self._not_before = time.monotonic() + max(pause_s, time.monotonic() - began)
 
     def close(self) -> None:
-        """Stop the thread; a checkpoint in its midst is given up."""
+        """End the thread; a checkpoint in its midst may finish, if that does not take long."""
         self._closing = True
         self._wanted.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
+            thread.join(CLOSING_PATIENCE_S)
             self.gate.stop()
             thread.join()

@@ -1,0 +1,111 @@
+"""Commit numbers only grow, whatever ends how; a row's version never looks unchanged when it changed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pykesto
+from tests.processes import Worker, open_database, put
+
+GENERATION_SHIFT = 40
+
+
+def generation(version: int) -> int:
+    return version >> GENERATION_SHIFT
+
+
+def version_of(db: pykesto.Database, key: str) -> int:
+    with db.session() as s:
+        version = s.table("people")[key].k_version
+        assert version is not None
+        return version
+
+
+def test_a_row_deleted_and_created_again_has_a_greater_version(database: Path) -> None:
+    with pykesto.open(database) as db:
+        versions = []
+        for _ in range(3):
+            with db.transaction() as s:
+                s.table("people")["ann"] = {"age": 1}
+            versions.append(version_of(db, "ann"))
+            with db.transaction() as s:
+                del s.table("people")["ann"]
+            db.checkpoint()
+        assert versions == sorted(set(versions))
+
+
+def test_a_row_has_the_number_of_the_commit_that_wrote_it(database: Path) -> None:
+    with pykesto.open(database) as db:
+        with db.session() as s:
+            row = s.table("people")
+            row["ann"] = {"age": 1}
+            assert row["ann"].k_version is None
+            number = s.commit()
+            assert row["ann"].k_version == number == db.version
+            row["bob"] = {}
+            later = s.commit()
+            assert (row["ann"].k_version, row["bob"].k_version) == (number, later)
+        db.checkpoint()
+        assert version_of(db, "ann") == number
+
+
+def test_versions_survive_a_clean_end_in_the_same_generation(database: Path) -> None:
+    numbers = []
+    for _ in range(5):
+        with pykesto.open(database) as db, db.session() as s:
+            s.table("people")["ann"] = {"age": 1}
+            numbers.append(s.commit())
+    assert numbers == sorted(set(numbers))
+    assert len({generation(number) for number in numbers[1:]}) == 1
+    assert [b - a for a, b in zip(numbers[1:], numbers[2:], strict=False)] == [1, 1, 1]
+
+
+def test_a_clean_end_starts_no_new_segment(database: Path) -> None:
+    for _ in range(5):
+        with pykesto.open(database) as db, db.transaction() as s:
+            s.table("people")["ann"] = {"age": 1}
+    segments = len(list((database / "journal").iterdir()))
+    for _ in range(5):
+        with pykesto.open(database) as db, db.transaction() as s:
+            s.table("people")["ann"] = {"age": 1}
+    assert len(list((database / "journal").iterdir())) == segments
+
+
+def test_the_generation_rises_when_all_processes_were_killed(database: Path, start_worker: Callable[[], Worker]) -> None:
+    numbers = []
+    for _ in range(3):
+        worker = start_worker()
+        worker.call(open_database, database)
+        numbers += [worker.call(put, "ann", {"age": age}) for age in range(2)]
+        worker.kill()
+    assert numbers == sorted(set(numbers))
+    generations = [generation(number) for number in numbers]
+    assert generations[0] == generations[1] < generations[2] == generations[3] < generations[4]
+
+
+def test_the_generation_stays_when_one_of_two_processes_was_killed(
+    database: Path, start_worker: Callable[[], Worker]
+) -> None:
+    with pykesto.open(database) as db:
+        worker = start_worker()
+        worker.call(open_database, database)
+        number = worker.call(put, "ann", {"age": 1})
+        worker.kill()
+        assert db.version == number
+        with db.session() as s:
+            s.table("people")["ann"]["age"] = 2
+            assert s.commit() == number + 1
+
+
+def test_an_unclean_end_without_a_commit_gives_no_number_twice(
+    database: Path, start_worker: Callable[[], Worker]
+) -> None:
+    with pykesto.open(database) as db, db.session() as s:
+        s.table("people")["ann"] = {}
+        before = s.commit()
+    worker = start_worker()
+    worker.call(open_database, database)
+    worker.kill()
+    with pykesto.open(database) as db, db.session() as s:
+        assert s.version == before
+        s.table("people")["ann"] = {}
+        assert s.commit() > before
