@@ -222,6 +222,7 @@ class Attempt:
         self._session: ObjectSession | None = None
         self._token: contextvars.Token[tuple[Database, ...]] | None = None
         self.succeeded = False
+        self.version: int | None = None  # the commit's number, once it succeeded
 
     def __enter__(self) -> ObjectSession:
         self._token = _running.set((*_running.get(), self._database))
@@ -233,7 +234,7 @@ class Attempt:
         _running.reset(self._token)
         try:
             if error is None:
-                self._session._commit()
+                self.version = self._session._commit()
                 self.succeeded = True
             return error is not None and self._swallows(error)
         except ConcurrencyConflict as conflict:

@@ -313,8 +313,8 @@ class Table(MutableMapping[Any, Row]):
 
     # As a part of its session
 
-    def prepare(self) -> None:
-        """Nothing: rows refer to nothing."""
+    def require_indexes(self) -> None:
+        """None: a table has the indexes that were made by hand."""
 
     def changes(self) -> dict[bytes, bytes | None]:
         return {

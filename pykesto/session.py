@@ -67,12 +67,12 @@ class Part(Protocol):
         """The table's name for people."""
         ...
 
-    def prepare(self) -> None:
-        """Before a commit: find what is to be written, with the parts of others if need be."""
-        ...
-
     def changes(self) -> dict[bytes, bytes | None]:
         """Packed rows by encoded key; None deletes."""
+        ...
+
+    def require_indexes(self) -> None:
+        """Have the session create indexes that the changes ask for and that are not there."""
         ...
 
     def changed(self) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
@@ -199,9 +199,9 @@ class Session:
         return number
 
     def _writes(self) -> Writes:
-        for part in list(self._parts.values()):
-            part.prepare()
         rows = {part.table: changes for part in self._parts.values() if (changes := part.changes())}
+        for part in list(self._parts.values()):
+            part.require_indexes()
         return Writes(rows, list(self._schema))
 
     def _written(self, snapshot: Snapshot, writes: Writes, force: bool, durability: Durability) -> int:

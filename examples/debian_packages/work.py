@@ -16,7 +16,6 @@ from .model import Package, Section
 from .progress import Tally
 
 BATCH = 250
-SECTIONS = ("Section", "section")
 
 
 class Acknowledged:
@@ -114,9 +113,7 @@ class Worker:
             with attempt as s:
                 s.table("log")[key] = {"kind": fn.__name__, "package": str(fn(s, *args))}
         self.tally.add("conflicts", -1)  # the last attempt met none
-        with self.db.session(read_only=True) as s:
-            version = s.table("log")[key].k_version
-        self.acknowledged.write(self.number, self.count, version)
+        self.acknowledged.write(self.number, self.count, attempt.version)
         self.tally.add("commits")
 
     def resize(self) -> None:

@@ -36,14 +36,14 @@ def pack_row(key: bytes, row: Row) -> bytes:
     return _PREFIX + _GUARD.pack(row.version, _checksum(key, row.version, row.image)) + row.image
 
 
-def unpack_row(key: bytes, raw: bytes, path: Path) -> Row:
+def unpack_row(key: bytes, raw: bytes, table: tc.Table | None) -> Row:
     """The row behind a verified checksum."""
     if len(raw) >= _HEAD_SIZE and raw.startswith(_PREFIX):
         version, checksum = _GUARD.unpack_from(raw, len(_PREFIX))
         image = raw[_HEAD_SIZE:]
         if checksum == _checksum(key, version, image):
             return Row(version, image)
-    raise CorruptionError(f"the row with key {key!r} does not match its checksum", path=path)
+    raise CorruptionError(f"the row with key {key!r} does not match its checksum", path=table.path if table else None)
 
 
 def _checksum(key: bytes, version: int, image: bytes) -> int:
@@ -79,7 +79,7 @@ class Base:
     def get(self, table: str, key: bytes) -> Row | None:
         found = self._table(table)
         raw = found.get_raw(key) if found is not None else None
-        return None if raw is None else unpack_row(key, raw, self._path(table))
+        return None if raw is None else unpack_row(key, raw, found)
 
     def keys(self, table: str, lo: bytes | None, hi: bytes | None, *, reverse: bool) -> Iterator[bytes]:
         """The keys with lo <= key < hi, in order."""
@@ -127,7 +127,7 @@ class Base:
                 for key, raw in batch:
                     keys.add(key)
                     try:
-                        unpack_row(key, raw, self._path(name))
+                        unpack_row(key, raw, table)
                     except CorruptionError as error:
                         yield str(error)
                     columns = table[key]

@@ -140,7 +140,8 @@ class _Checkpoint:
             builder.copy_from(source)
         schema = Schema(stamp.tables)
         reader = self._reader(stamp.mark)
-        builder.apply(self._newest_images(reader, schema, until), schema.tables())
+        least = manifest.mark(manifest.current).position
+        builder.apply(self._newest_images(reader, schema, until, least=least), schema.tables())
         return builder.finish(Mark(reader.number, reader.position, reader.crc), schema.tables())
 
     def _reader(self, mark: Mark) -> Reader:
@@ -158,10 +159,13 @@ class _Checkpoint:
         except (CorruptionError, SegmentGone):
             return False
 
-    def _newest_images(self, reader: Reader, schema: Schema, until: int) -> dict[str, dict[bytes, Row | None]]:
-        """The newest images of the rows in the journal from `reader` on, up to `until` or one batch."""
+    def _newest_images(self, reader: Reader, schema: Schema, until: int, *, least: int) -> dict[str, dict[bytes, Row | None]]:
+        """The newest images of the rows in the journal from `reader` on, up to `until`, or to a batch beyond `least`.
+
+        `least` is where the current base ends: overlays hold nothing before it, so no base may become current that
+        ends earlier.
+        """
         rows: dict[str, dict[bytes, Row | None]] = {}
-        begin = reader.position
         for record in reader.read_to(self.store.state, until=until):
             commit = unpack_commit(record.payload)
             schema.apply(commit.schema, commit.rows)
@@ -170,7 +174,7 @@ class _Checkpoint:
                 rows.setdefault(table, {}).update(
                     {key: None if image is None else Row(record.number, image) for key, image in images.items()}
                 )
-            if reader.position - begin >= BATCH_BYTES:
+            if reader.position - least >= BATCH_BYTES:
                 break
         return rows
 

@@ -344,7 +344,8 @@ class EmbeddedStore:
         """See that the overlay begins no later than the base ends, and goes on from where the reader stands."""
         reader, mark = self._reader, base.mark
         behind = reader is not None and reader.position < mark.position and not self._old_bases
-        if reader is None or self._overlay is None or self._stale or behind:
+        gap = self._overlay is not None and self._overlay.mark.version > mark.version  # never, unless a base went back
+        if reader is None or self._overlay is None or self._stale or behind or gap:
             self._overlay = Overlay(mark, base.stamp.tables)
             self._reader = None
             self._reader = Reader.at(

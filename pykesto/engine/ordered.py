@@ -1,71 +1,61 @@
-"""A sorted set in chunks: inserting moves a few hundred items, not all of them."""
+"""A sorted set that is written far more often than it is read.
+
+Items gather unsorted and are sorted in when somebody looks, so that following the journal costs next to nothing while
+no query needs the order.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from typing import Any
 
-_CHUNK = 512
+_FEW = 64  # so many are put in one by one; more are sorted in at once
 
 
 class Ordered:
-    """A sorted set of comparable items. Its owner locks; `between` returns a copy."""
+    """A sorted set of comparable, hashable items. Its owner locks; `between` returns a copy."""
 
     def __init__(self) -> None:
-        self._chunks: list[list[Any]] = []
-        self._last: list[Any] = []  # the greatest item of each chunk
-        self._size = 0
+        self._all: set[Any] = set()
+        self._sorted: list[Any] = []
+        self._new: list[Any] = []  # in `_all`, not yet in `_sorted`
+        self._gone: set[Any] = set()  # not in `_all` any more, still in `_sorted` or `_new`
 
     def __len__(self) -> int:
-        return self._size
-
-    def _chunk_of(self, item: Any) -> int:
-        return min(bisect_left(self._last, item), len(self._chunks) - 1)
+        return len(self._all)
 
     def add(self, item: Any) -> None:
         """Add an item, if it is not there."""
-        if not self._chunks:
-            self._chunks, self._last, self._size = [[item]], [item], 1
+        if item in self._all:
             return
-        i = self._chunk_of(item)
-        chunk = self._chunks[i]
-        at = bisect_left(chunk, item)
-        if at < len(chunk) and chunk[at] == item:
-            return
-        insort(chunk, item)
-        self._size += 1
-        if len(chunk) > 2 * _CHUNK:
-            self._chunks[i : i + 1] = [chunk[:_CHUNK], chunk[_CHUNK:]]
-            self._last[i : i + 1] = [chunk[_CHUNK - 1], chunk[-1]]
+        self._all.add(item)
+        if item in self._gone:
+            self._gone.remove(item)
         else:
-            self._last[i] = chunk[-1]
+            self._new.append(item)
 
     def discard(self, item: Any) -> None:
         """Take an item out, if it is there."""
-        if not self._chunks:
-            return
-        i = self._chunk_of(item)
-        chunk = self._chunks[i]
-        at = bisect_left(chunk, item)
-        if at == len(chunk) or chunk[at] != item:
-            return
-        del chunk[at]
-        self._size -= 1
-        if chunk:
-            self._last[i] = chunk[-1]
+        if item in self._all:
+            self._all.remove(item)
+            self._gone.add(item)
+            if len(self._gone) > len(self._all) + _FEW:
+                self._sorted, self._new = sorted(self._all), []
+                self._gone.clear()
+
+    def _sort(self) -> None:
+        if len(self._new) <= _FEW:
+            for item in self._new:
+                insort(self._sorted, item)
         else:
-            del self._chunks[i], self._last[i]
+            self._sorted += self._new
+            self._sorted.sort()
+        self._new = []
 
     def between(self, lo: Any = None, hi: Any = None) -> list[Any]:
-        """The items with lo <= item < hi; None leaves that side open."""
-        found: list[Any] = []
-        if not self._chunks:
-            return found
-        for i in range(0 if lo is None else self._chunk_of(lo), len(self._chunks)):
-            chunk = self._chunks[i]
-            begin = 0 if lo is None else bisect_left(chunk, lo)
-            end = len(chunk) if hi is None else bisect_left(chunk, hi)
-            found += chunk[begin:end]
-            if end < len(chunk):
-                break
-        return found
+        """The items with lo <= item < hi, in order; None leaves that side open."""
+        self._sort()
+        begin = 0 if lo is None else bisect_left(self._sorted, lo)
+        end = len(self._sorted) if hi is None else bisect_left(self._sorted, hi)
+        found = self._sorted[begin:end]
+        return [item for item in found if item not in self._gone] if self._gone else found

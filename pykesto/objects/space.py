@@ -6,19 +6,20 @@ that it refers to with it.
 
 from __future__ import annotations
 
+import functools
 import uuid
 import weakref
 from collections.abc import Iterable
 from typing import Any
 
-from ..codec import decode, encode, encode_key, pack_columns, parse_columns
-from ..errors import ReadOnlyError, UsageError
+from ..codec import decode, encode, encode_key, encode_row, find_column, pack_columns, parse_columns
+from ..errors import CodecError, UsageError
 from ..query import Column, Condition
 from ..rows import new_id
 from ..session import Session
 from ..store import IndexDefinition, SchemaChange, Snapshot
 from ..tracked import tracked
-from .persistent import CLASS_COLUMN, AttributeColumn, Persistent, State, classes, encode_operand, id_of
+from .persistent import CLASS_COLUMN, AttributeColumn, Persistent, State, classes, id_of
 
 TABLE = "objects"
 _CLASS_INDEX = IndexDefinition(CLASS_COLUMN)
@@ -102,7 +103,7 @@ class ObjectSpace:
         row = self._session._begin().get(TABLE, key)
         if row is not None:
             return self._object(key, row.version, row.image)
-        return self._object(key, 0, pack_columns([(CLASS_COLUMN.encode(), encode(Missing._k_name))]))
+        return self._object(key, 0, _class_column(Missing))
 
     def load(self, obj: Persistent) -> None:
         """Fill an object from the snapshot. After close(), give back what was loaded before."""
@@ -166,34 +167,26 @@ class ObjectSpace:
         return id_of(value._k.key).bytes
 
     def _packed(self, obj: Persistent) -> bytes:
-        columns = [(CLASS_COLUMN.encode(), encode(type(obj)._k_name))]
-        for name, value in obj.__dict__.items():
-            if not name.startswith("_v_"):
-                columns.append((name.encode(), self._encoded(obj, name, value)))
-        return pack_columns(columns)
-
-    def _encoded(self, obj: Persistent, name: str, value: Any) -> bytes:
-        from ..errors import CodecError
-
+        """The object as a row; what it refers to is added on the way."""
+        stored = {name: value for name, value in obj.__dict__.items() if not name.startswith("_v_")}
         try:
-            return self.encode(value)
+            return _class_column(type(obj)) + encode_row(stored, self._reference)
         except CodecError as error:
-            raise CodecError(f"{type(obj).__name__}.{name}: {error.args[0]}", path=error.path) from error
+            raise CodecError(f"{type(obj).__name__}: {error.args[0]}", path=error.path) from error
 
     # As a part of its session
 
-    def prepare(self) -> None:
-        """Find everything that is reachable, and see that the indexes are there."""
-        seen = 0
-        while seen < len(self._changed):
-            batch = list(self._changed.values())[seen:]
-            seen = len(self._changed)
-            for obj in batch:
-                if obj._k.status != "deleted":
-                    self._packed(obj)  # adds what it meets
-        self._want_indexes()
+    def changes(self) -> dict[bytes, bytes | None]:
+        found: dict[bytes, bytes | None] = {}
+        while len(found) < len(self._changed):  # packing adds what is reachable
+            for key, obj in list(self._changed.items())[len(found) :]:
+                found[key] = None if obj._k.status == "deleted" else self._packed(obj)
+        never_stored = (k for k, o in self._changed.items() if o._k.status == "deleted" and o._k.version is None)
+        for key in list(never_stored):
+            del found[key]
+        return found
 
-    def _want_indexes(self) -> None:
+    def require_indexes(self) -> None:
         if not self._changed:
             return
         wanted = {_CLASS_INDEX: None}
@@ -205,13 +198,6 @@ class ObjectSpace:
         for index in wanted:
             if index not in have:
                 self._session._change_schema(SchemaChange("create_index", TABLE, index.column, index.unique))
-
-    def changes(self) -> dict[bytes, bytes | None]:
-        return {
-            key: None if obj._k.status == "deleted" else self._packed(obj)
-            for key, obj in list(self._changed.items())
-            if obj._k.status != "deleted" or obj._k.version is not None
-        }
 
     def changed(self) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
         objects = self._changed.values()
@@ -246,7 +232,7 @@ class ObjectSpace:
         for obj in list(self._known.values()):
             state = obj._k
             if state.loaded:
-                state.attributes = {n: v for n, v in obj.__dict__.items() if not n.startswith("_v_")}
+                state.attributes = dict(obj.__dict__)
                 self._unload(obj)
 
     def readable_key(self, key: bytes) -> Any:
@@ -282,15 +268,17 @@ class ObjectSpace:
         return bytes(item._k.key)
 
 
-def _class_of(image: bytes) -> type[Persistent]:
-    from ..query.expressions import encoded_value
+@functools.cache
+def _class_column(cls: type[Persistent]) -> bytes:
+    """The packed column that names the class."""
+    return pack_columns([(CLASS_COLUMN.encode(), encode(cls._k_name))])
 
-    encoded = encoded_value(CLASS_COLUMN, image)
+
+def _class_of(image: bytes) -> type[Persistent]:
+    encoded = find_column(image, CLASS_COLUMN.encode())
     name = decode(encoded) if encoded is not None else None
     cls = classes.get(name)
     if cls is None:
         raise UsageError(f"an object of class {name!r} is stored, but no such class is known", hint="import the module that defines it")
     return cls
 
-
-__all__ = ["TABLE", "ObjectSpace", "ReadOnlyError", "encode_operand"]
