@@ -23,7 +23,9 @@ def archive() -> str | None:
     """Tokyo Cabinet's static archive, as the compiler would find it."""
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     try:
-        found = subprocess.run([*compiler, "-print-file-name=libtokyocabinet.a"], capture_output=True, text=True, check=False)
+        found = subprocess.run(
+            [*compiler, "-print-file-name=libtokyocabinet.a"], capture_output=True, text=True, check=False
+        )
     except OSError:
         return None
     path = found.stdout.strip()

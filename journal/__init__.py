@@ -7,7 +7,7 @@ The bytes are specified in docs/journal.md.
 from .format import Mark, Record
 from .reader import Reader
 from .recovery import Recovered, create, is_empty, recover
-from .segments import Segment, Segments, SegmentGone
+from .segments import Segment, SegmentGone, Segments
 from .state import JournalState
 from .sync import GroupSync
 from .writer import Writer

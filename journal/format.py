@@ -82,7 +82,14 @@ def next_number(last: int, generation: int) -> int:
 
 def pack_header(header: SegmentHeader) -> bytes:
     fields = _HEADER.pack(
-        _HEADER_MAGIC, FORMAT, header.salt, header.number, header.generation, header.start, header.capacity, header.previous_crc
+        _HEADER_MAGIC,
+        FORMAT,
+        header.salt,
+        header.number,
+        header.generation,
+        header.start,
+        header.capacity,
+        header.previous_crc,
     )
     return fields + _CRC.pack(crc32c(fields))
 
@@ -91,7 +98,7 @@ def parse_header(block: bytes) -> SegmentHeader | int | None:
     """The header, or the format number if it is another one's, or None if it is none."""
     if len(block) < HEADER_SIZE or not block.startswith(_HEADER_MAGIC):
         return None
-    magic, form, salt, number, generation, start, capacity, previous = _HEADER.unpack_from(block)
+    _magic, form, salt, number, generation, start, capacity, previous = _HEADER.unpack_from(block)
     if form != FORMAT:
         return int(form)
     if _CRC.unpack_from(block, _HEADER.size)[0] != crc32c(block[: _HEADER.size]):
@@ -120,7 +127,9 @@ def mark_offset(sequence: int) -> int:
     return MARK_OFFSETS[sequence % 2]
 
 
-def pack_record(payload: bytes, *, number: int, position: int, durable_end: int, salt: int, previous_crc: int) -> tuple[bytes, int]:
+def pack_record(
+    payload: bytes, *, number: int, position: int, durable_end: int, salt: int, previous_crc: int
+) -> tuple[bytes, int]:
     """The record's bytes, and its checksum for the next one to chain to."""
     rest = _RECORD.pack(0, previous_crc, position, number, durable_end, len(payload))[4:]
     crc = crc32c(payload, crc32c(rest, salt))

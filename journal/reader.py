@@ -35,7 +35,7 @@ class Reader:
         raise SegmentGone(f"the journal no longer reaches back to {position}")
 
     def read_to(self, state: JournalState, *, until: int | None = None) -> Iterator[Record]:
-        """The records from here to the published end, or to the end of a record at `until`; the reader moves on with each."""
+        """The records from here to the published end, or to `until`, where one must end; the reader moves on with each."""
         end = state.end if until is None else min(state.end, until)
         newest = state.segment  # after `end`: a roll stores the segment first
         while self.position < end:
@@ -55,7 +55,9 @@ class Reader:
         """Go on in the segment that follows."""
         segment = self.segments.get(number)
         if segment.start != self.position or segment.header.previous_crc != self.crc:
-            raise CorruptionError(f"the segment does not follow its predecessor, which ends at {self.position}", path=segment.path)
+            raise CorruptionError(
+                f"the segment does not follow its predecessor, which ends at {self.position}", path=segment.path
+            )
         self.segment = segment
 
     def _records(self, limit: int) -> Iterator[Record]:

@@ -9,6 +9,7 @@ ends the journal; a bad record before a proven durable end is damage and is repo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ..errors import CorruptionError
 from .format import ALIGNMENT, Record, SegmentHeader, generation_of, parse_record
@@ -78,7 +79,7 @@ def _chain(segments: Segments, position: int) -> list[Segment]:
     if not numbers or numbers != list(range(numbers[0], numbers[-1] + 1)):
         raise CorruptionError(f"segments of the journal are missing; there are {numbers[:20]}", path=segments.directory)
     chain = [segments.get(n) for n in numbers]
-    for earlier, later in zip(chain, chain[1:], strict=False):
+    for earlier, later in pairwise(chain):
         if not earlier.start <= later.start <= earlier.end or later.header.generation < earlier.header.generation:
             raise CorruptionError("the segment does not follow its predecessor", path=later.path, offset=0)
     while len(chain) > 1 and chain[1].start <= position:
@@ -106,7 +107,9 @@ class _Scan:
         if successor is not None:
             if self.reader.position != limit:
                 raise CorruptionError(
-                    "a record does not verify, and later ones exist", path=segment.path, offset=segment.offset(self.reader.position)
+                    "a record does not verify, and later ones exist",
+                    path=segment.path,
+                    offset=segment.offset(self.reader.position),
                 )
             self.proven = max(self.proven, limit)  # a segment is begun after its predecessor was synced
             self.reader.enter(successor.number)
@@ -145,7 +148,9 @@ class _Scan:
         self.discarded = len(tail)
 
 
-def _begin_generation(segments: Segments, reader: Reader, chain: list[Segment], generation: int, *, proven: int) -> None:
+def _begin_generation(
+    segments: Segments, reader: Reader, chain: list[Segment], generation: int, *, proven: int
+) -> None:
     """Make what was accepted durable, then start a new segment in a new generation."""
     for segment, successor in zip(chain, [*chain[1:], None], strict=True):
         begin = max(proven, segment.start)

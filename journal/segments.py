@@ -12,6 +12,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from ..errors import CorruptionError, FormatError, StorageError
@@ -70,7 +71,9 @@ class Segment:
 class Segments:
     """The directory of segments, and those that this process has open."""
 
-    def __init__(self, directory: Path, *, mode: int = 0o600, random: Callable[[], int] = lambda: secrets.randbits(32)) -> None:
+    def __init__(
+        self, directory: Path, *, mode: int = 0o600, random: Callable[[], int] = lambda: secrets.randbits(32)
+    ) -> None:
         self.directory = directory
         self.mode = mode
         self.random = random
@@ -84,7 +87,9 @@ class Segments:
         """The numbers of all segments there are, ascending."""
         with translated("list", self.directory):
             names = os.listdir(self.directory)
-        return sorted(int(name[: -len(SUFFIX)]) for name in names if name.endswith(SUFFIX) and name[: -len(SUFFIX)].isdigit())
+        return sorted(
+            int(name[: -len(SUFFIX)]) for name in names if name.endswith(SUFFIX) and name[: -len(SUFFIX)].isdigit()
+        )
 
     def get(self, number: int) -> Segment:
         """The segment, opened if need be; SegmentGone if it is there no more."""
@@ -143,7 +148,7 @@ class Segments:
         """Remove the segments that hold nothing at or after `position`; the newest stays. Return how many."""
         numbers = self.numbers()
         removed = 0
-        for number, successor in zip(numbers, numbers[1:], strict=False):
+        for number, successor in pairwise(numbers):
             if self.get(successor).start > position:
                 break
             remove(self.path(number))

@@ -51,7 +51,14 @@ class JournalState:
 
     def begin(self, *, end: int, segment: int, generation: int, clean: bool) -> None:
         """Start anew after recovery: everything up to `end` is durable."""
-        for word, value in ((POISON, 0), (IN_FLIGHT, 0), (SEGMENT, segment), (GENERATION, generation), (CLEAN, clean), (ROLLING, 0)):
+        for word, value in (
+            (POISON, 0),
+            (IN_FLIGHT, 0),
+            (SEGMENT, segment),
+            (GENERATION, generation),
+            (CLEAN, clean),
+            (ROLLING, 0),
+        ):
             self.words.store(self.first + word, int(value))
         self.words.store(self.first + DURABLE_END, end)
         self.words.store(self.first + END, end)

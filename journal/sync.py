@@ -21,7 +21,9 @@ PATIENCE_S = 2.0  # after this long a waiter syncs by itself: the syncer may be 
 class GroupSync:
     """Group sync of one process. Needs no lock of the caller; `sync_alone` needs commit.lock held."""
 
-    def __init__(self, segments: Segments, state: JournalState, *, sync_lock: ProcessLock, commit_lock: ProcessLock) -> None:
+    def __init__(
+        self, segments: Segments, state: JournalState, *, sync_lock: ProcessLock, commit_lock: ProcessLock
+    ) -> None:
         self.segments, self.state = segments, state
         self.sync_lock, self.commit_lock = sync_lock, commit_lock
 
@@ -111,9 +113,13 @@ def write_again(segment: Segment, position: int, end: int) -> int:
     block = segment.read(position, end - position)
     offset = 0
     while position + offset < end:
-        parsed = parse_record(block, offset, position=position + offset, room=end - position - offset, salt=segment.salt)
+        parsed = parse_record(
+            block, offset, position=position + offset, room=end - position - offset, salt=segment.salt
+        )
         if parsed is None:
-            raise CorruptionError("a record changed after it was written", path=segment.path, offset=segment.offset(position + offset))
+            raise CorruptionError(
+                "a record changed after it was written", path=segment.path, offset=segment.offset(position + offset)
+            )
         offset = parsed[0].end - position
     segment.write(position, block[:offset])
     return position + offset

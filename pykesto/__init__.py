@@ -1,13 +1,13 @@
 """pykesto: a schemaless, transactional, concurrent object database, embedded in Python.
 
-    import pykesto
+import pykesto
 
-    class Person(pykesto.Persistent):
-        name: str
+class Person(pykesto.Persistent):
+    name: str
 
-    db = pykesto.open("app.kesto")
-    with db.transaction() as s:
-        s.add(Person(name="Ann"))
+db = pykesto.open("app.kesto")
+with db.transaction() as s:
+    s.add(Person(name="Ann"))
 """
 
 from ._version import __version__

@@ -84,7 +84,13 @@ class Database:
         return self._new_session(read_only, isolation, durability, note, managed=False)
 
     def _new_session(
-        self, read_only: bool, isolation: Isolation | None, durability: Durability | None, note: str | None, *, managed: bool
+        self,
+        read_only: bool,
+        isolation: Isolation | None,
+        durability: Durability | None,
+        note: str | None,
+        *,
+        managed: bool,
     ) -> ObjectSession:
         self._attached()
         options = Options(
@@ -135,7 +141,9 @@ class Database:
     @overload
     def transactional(self, fn: Callable[A, R], /) -> Callable[..., R]: ...
     @overload
-    def transactional(self, fn: None = None, /, *, attempts: int = 10) -> Callable[[Callable[A, R]], Callable[..., R]]: ...
+    def transactional(
+        self, fn: None = None, /, *, attempts: int = 10
+    ) -> Callable[[Callable[A, R]], Callable[..., R]]: ...
     def transactional(self, fn: Any = None, /, *, attempts: int = 10) -> Any:
         """Decorate a function of (session, ...) so that it runs as `run` does, called without the session."""
         if fn is None:
@@ -158,7 +166,9 @@ class Database:
             yield attempt
             if attempt.succeeded:
                 return
-            time.sleep(random.uniform(0, min(0.1, 0.001 * 2**number)))  # jittered, so that the same two do not meet again
+            time.sleep(
+                random.uniform(0, min(0.1, 0.001 * 2**number))
+            )  # jittered, so that the same two do not meet again
 
     # Maintenance
 
@@ -207,7 +217,9 @@ class Database:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -215,7 +227,7 @@ class Database:
 
 
 class Attempt:
-    """One attempt of `Database.attempts`: a context manager that gives a session, and swallows a conflict but the last."""
+    """One attempt of `Database.attempts`: gives a session, commits it, and swallows a conflict unless it is the last."""
 
     def __init__(self, database: Database, *, last: bool) -> None:
         self._database, self._last = database, last
@@ -229,7 +241,9 @@ class Attempt:
         self._session = self._database._new_session(False, None, None, None, managed=True)
         return self._session
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
         assert self._session is not None and self._token is not None
         _running.reset(self._token)
         try:

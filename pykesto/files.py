@@ -48,10 +48,14 @@ def translated(what: str, path: object) -> Iterator[None]:
     except StorageError:
         raise
     except OSError as error:
-        raise StorageError(f"can't {what} {path}: {error.strerror or error}", errno=error.errno, path=str(path)) from error
+        raise StorageError(
+            f"can't {what} {path}: {error.strerror or error}", errno=error.errno, path=str(path)
+        ) from error
 
 
-def open_file(path: Path, *, write: bool = True, create: bool = False, exclusive: bool = False, mode: int = 0o600) -> int:
+def open_file(
+    path: Path, *, write: bool = True, create: bool = False, exclusive: bool = False, mode: int = 0o600
+) -> int:
     """Open a regular file and return its descriptor. A symlink in the last place is refused."""
     flags = (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOFOLLOW
     if create:

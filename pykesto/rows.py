@@ -9,8 +9,8 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, ClassVar
 
-from .codec import decode_key, decode_row, encode_key, encode_row, prefix_range
 from .codec import decode as decode_value
+from .codec import decode_key, decode_row, encode_key, encode_row, prefix_range
 from .errors import KeyExists, UsageError
 from .query import Column, Condition, Query
 from .query.expressions import KeyRange
@@ -24,7 +24,9 @@ _PREFIX = "t_"  # tables of rows and those of objects are apart
 def new_id() -> uuid.UUID:
     """A UUID of version 7 (RFC 9562): milliseconds of the clock, then 74 random bits; sorts by time."""
     random = int.from_bytes(os.urandom(10), "big")
-    value = (time.time_ns() // 1_000_000) << 80 | 0x7 << 76 | (random >> 68) << 64 | 0b10 << 62 | random & ((1 << 62) - 1)
+    value = (
+        (time.time_ns() // 1_000_000) << 80 | 0x7 << 76 | (random >> 68) << 64 | 0b10 << 62 | random & ((1 << 62) - 1)
+    )
     return uuid.UUID(int=value)
 
 
@@ -103,7 +105,9 @@ class Row(MutableMapping[str, Any]):
         return dict(self._read()) == dict(other) if isinstance(other, Mapping) else NotImplemented
 
     def __repr__(self) -> str:
-        shown = "deleted" if self._state == "deleted" else "not loaded" if self._columns is None else repr(self._columns)
+        shown = (
+            "deleted" if self._state == "deleted" else "not loaded" if self._columns is None else repr(self._columns)
+        )
         return f"<Row {self._table.label}[{self.k_key!r}] {shown}>"
 
 
@@ -253,7 +257,10 @@ class Table(MutableMapping[Any, Row]):
         for index in self.indexes():
             if index.column == columns[0]:
                 if index.unique != unique:
-                    raise UsageError(f"{self._name}.{index.column} has an index with unique={index.unique} already", hint="drop it first")
+                    raise UsageError(
+                        f"{self._name}.{index.column} has an index with unique={index.unique} already",
+                        hint="drop it first",
+                    )
                 return
         self._session._change_schema(SchemaChange("create_index", self.table, columns[0], unique))
 

@@ -92,21 +92,27 @@ class Session:
     Use by two threads at once is a UsageError; moving it from thread to thread is fine.
     """
 
-    def __init__(self, store: Callable[[], Store], options: Options, *, note: str | None = None, managed: bool = False) -> None:
+    def __init__(
+        self, store: Callable[[], Store], options: Options, *, note: str | None = None, managed: bool = False
+    ) -> None:
         self._store_of = store
         self._store: Store | None = None
         self._options = options
         self._note = note
         self._managed = managed  # transaction(), run() and their like commit by themselves
         self._snapshot: Snapshot | None = None
-        self._release: weakref.finalize[Any, Self] | None = None
+        self._release: weakref.finalize[Any, Any] | None = None
         self._reads = Reads()
         self._schema: list[SchemaChange] = []
         self._parts: dict[str, Part] = {}
         self._closed = False
         self._doomed = False  # after CommitUnknown only close() works
         self._using = threading.Lock()
-        self._hooks: dict[str, list[Callable[[], Any]]] = {"before_commit": [], "after_commit": [], "after_rollback": []}
+        self._hooks: dict[str, list[Callable[[], Any]]] = {
+            "before_commit": [],
+            "after_commit": [],
+            "after_rollback": [],
+        }
 
     # The snapshot
 
@@ -180,7 +186,9 @@ class Session:
             CommitUnknown: nobody can know; only close() works now.
         """
         if self._managed:
-            raise UsageError("the surrounding transaction commits at its end", hint="leave out s.commit(), or use db.session()")
+            raise UsageError(
+                "the surrounding transaction commits at its end", hint="leave out s.commit(), or use db.session()"
+            )
         return self._commit(force=force, durability=durability)
 
     def _commit(self, *, force: bool = False, durability: Durability | None = None) -> int:
@@ -258,7 +266,9 @@ class Session:
         self._require_usable()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None and not self._closed and not self._doomed and any((self.new, self.dirty, self.deleted)):
             _log.warning("a session with changes was left without commit() or rollback(); they are gone")
         self.close()

@@ -72,7 +72,7 @@ class TrackedList(list[Any]):
         value = [tracked(i, self._owner) for i in item] if isinstance(index, slice) else tracked(item, self._owner)
         super().__setitem__(index, value)
 
-    def __iadd__(self, items: Iterable[Any]) -> Any:
+    def __iadd__(self, items: Iterable[Any]) -> Any:  # type: ignore[misc]
         self.extend(items)
         return self
 
@@ -110,7 +110,7 @@ class TrackedDict(dict[Any, Any]):
         for key, value in dict(*args, **kwargs).items():
             self[key] = value
 
-    def __ior__(self, other: Any) -> Any:
+    def __ior__(self, other: Any) -> Any:  # type: ignore[misc]
         self.update(other)
         return self
 

@@ -46,9 +46,14 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--seconds", type=lambda t: number(t, least=0.5, kind=float), default=10.0, help="how long workers run (10)"
     )
-    parser.add_argument("--workers", type=lambda t: number(t, least=1, kind=int), default=4, help="how many at a time (4)")
     parser.add_argument(
-        "--rows", type=lambda t: number(t, least=10, kind=int), default=None, help="import at most so many packages (all)"
+        "--workers", type=lambda t: number(t, least=1, kind=int), default=4, help="how many at a time (4)"
+    )
+    parser.add_argument(
+        "--rows",
+        type=lambda t: number(t, least=10, kind=int),
+        default=None,
+        help="import at most so many packages (all)",
     )
     parser.add_argument("--input", type=Path, help="a package index to read instead of this machine's")
     parser.add_argument("--path", type=Path, help="make the database here, and keep it (a temporary directory)")
@@ -104,7 +109,9 @@ class Demo:
         self._all("linked", list(ids), link_packages, ids)
 
     def _ids(self) -> dict[str, uuid.UUID]:
-        lines = (line.split() for i in range(IMPORTERS) for line in (self.directory / f"ids-{i}").read_text().splitlines())
+        lines = (
+            line.split() for i in range(IMPORTERS) for line in (self.directory / f"ids-{i}").read_text().splitlines()
+        )
         return {name: uuid.UUID(k_id) for name, k_id in lines}
 
     def _work(self, ids: list[uuid.UUID]) -> None:
@@ -133,9 +140,12 @@ class Demo:
             worker.join()
         took_s = time.monotonic() - bar.began
         commits, conflicts = tallies.total("commits"), tallies.total("conflicts")
-        bar.end(round(took_s), f"by {options.workers} workers; {killed} killed one by one, the last {len(workers)} together")
+        bar.end(
+            round(took_s), f"by {options.workers} workers; {killed} killed one by one, the last {len(workers)} together"
+        )
         print(
-            f"          {commits:,} commits acknowledged, {commits / took_s:,.0f} commits/s; {conflicts:,} conflicts retried; "
+            f"          {commits:,} commits acknowledged, {commits / took_s:,.0f} commits/s; "
+            f"{conflicts:,} conflicts retried; "
             f"{tallies.total('reads'):,} objects read; {tallies.total('checks'):,} sections found in agreement"
         )
 
@@ -168,8 +178,8 @@ class Demo:
             f"{found.discarded} bytes of a torn tail discarded"
         )
         print(
-            f"verified  {found.packages:,} packages, {found.logged:,} logged commits of which {found.acknowledged:,} had been "
-            f"acknowledged, {found.queries} indexed queries against scans"
+            f"verified  {found.packages:,} packages, {found.logged:,} logged commits of which "
+            f"{found.acknowledged:,} had been acknowledged, {found.queries} indexed queries against scans"
         )
         return found
 

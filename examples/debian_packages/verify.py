@@ -59,7 +59,9 @@ class _Verification:
 
     def __init__(self, s: pykesto.Session, found: Found, imported: int) -> None:
         self.s, self.found, self.imported = s, found, imported
-        self.packages = [obj for obj in s.query(pykesto.Persistent) if isinstance(obj, Package)]  # no index: a full scan
+        self.packages = [
+            obj for obj in s.query(pykesto.Persistent) if isinstance(obj, Package)
+        ]  # no index: a full scan
         found.packages = len(self.packages)
 
     def problems(self, acknowledged: list[Path]) -> Iterator[str]:

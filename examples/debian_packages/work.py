@@ -87,7 +87,9 @@ def count_sections(db: pykesto.Database) -> int:
 class Worker:
     """Runs transactions of several kinds until it is killed. Each leaves a row in `log`, in the same commit."""
 
-    def __init__(self, path: Path, number: int, ids: list[uuid.UUID], acknowledged: Path, tally: Tally, seed: int) -> None:
+    def __init__(
+        self, path: Path, number: int, ids: list[uuid.UUID], acknowledged: Path, tally: Tally, seed: int
+    ) -> None:
         self.db = pykesto.open(path)
         self.number, self.ids, self.tally = number, ids, tally
         self.acknowledged = Acknowledged(acknowledged)
@@ -100,7 +102,15 @@ class Worker:
             return [section.name for section in s.query(Section)]
 
     def run(self) -> None:
-        kinds: list[Callable[[], None]] = [self.resize, self.resize, self.move, self.add, self.follow, self.look, self.audit]
+        kinds: list[Callable[[], None]] = [
+            self.resize,
+            self.resize,
+            self.move,
+            self.add,
+            self.follow,
+            self.look,
+            self.audit,
+        ]
         while True:
             self.random.choice(kinds)()
 
@@ -123,7 +133,9 @@ class Worker:
         self.change(move, self.random.choice(self.ids), self.random.choice(self.sections))
 
     def add(self) -> None:
-        self.change(add, f"demo-{self.number}-{self.count}", self.random.choice(self.sections), self.random.randint(1, 9999))
+        self.change(
+            add, f"demo-{self.number}-{self.count}", self.random.choice(self.sections), self.random.randint(1, 9999)
+        )
 
     def follow(self) -> None:
         """Read a package and what it depends on, three levels deep, at one version."""
@@ -139,7 +151,9 @@ class Worker:
         size = self.random.randint(1, 50_000)
         with self.db.session(read_only=True) as s:
             for package in s.query(Package).where(Package.installed_size.between(size, size + 5)).limit(20):
-                expect(size <= package.installed_size <= size + 5, f"{package.name} is not between {size} and {size + 5}")
+                expect(
+                    size <= package.installed_size <= size + 5, f"{package.name} is not between {size} and {size + 5}"
+                )
                 again = s.query(Package).where(Package.name == package.name).one()
                 expect(again is package, f"{package.name} was found as another object")
                 self.tally.add("reads", 2)
@@ -153,7 +167,7 @@ class Worker:
                 found = (packages.count(), packages.sum("installed_size"))
                 expect(
                     found == (section.packages, section.installed_size),
-                    f"section {section.name} counts {section.packages} packages of {section.installed_size}, but has {found}",
+                    f"section {section.name} counts {(section.packages, section.installed_size)}, but has {found}",
                 )
                 self.tally.add("checks")
 

@@ -149,7 +149,8 @@ class Base:
             found.update(batch)
         if found != expected:
             what = f"index {column.decode()!r}" if column else "key index"
-            yield f"{self._path(name)}: {what} has {len(found - expected)} entries too many, lacks {len(expected - found)}"
+            extra, lacking = len(found - expected), len(expected - found)
+            yield f"{self._path(name)}: {what} has {extra} entries too many, and lacks {lacking}"
 
     def close(self) -> None:
         with self._lock:
@@ -196,8 +197,10 @@ class BaseBuilder:
                     shutil.copyfile(path, target)
                     target.chmod(self.mode)
 
-    def apply(self, rows: Mapping[str, Mapping[bytes, Row | None]], schema: Mapping[str, tuple[IndexDefinition, ...]]) -> None:
-        """Put the newest images, each table in a transaction of its own; have just the tables and indexes of `schema`."""
+    def apply(
+        self, rows: Mapping[str, Mapping[bytes, Row | None]], schema: Mapping[str, tuple[IndexDefinition, ...]]
+    ) -> None:
+        """Put the newest images, each table in its own transaction; have just the tables and indexes of `schema`."""
         present = {path.name for path in files_in(self.directory)}
         for name in schema:
             if name in rows or table_file(name) not in present:

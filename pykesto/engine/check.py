@@ -60,7 +60,9 @@ class _Check:
             for number, (life, _) in sorted(manifest.bases.items()):
                 trusted = self._stamp_holds(number, life)
                 if not trusted and number == manifest.current:
-                    self.problems.append(f"{self.store.layout.stamp(number)} is not what MANIFEST names, for the current base")
+                    self.problems.append(
+                        f"{self.store.layout.stamp(number)} is not what MANIFEST names, for the current base"
+                    )
                 if trusted:
                     self.bases += 1
                     self.problems += self._base_problems(number, snapshot.base)
@@ -89,11 +91,17 @@ class _Check:
         mark = min((mark for _, mark in manifest.bases.values()), key=lambda mark: mark.position)
         store = self.store
         try:
-            reader = Reader.at(store.segments, position=mark.position, crc=mark.crc, number=mark.version, newest=store.state.segment)
+            reader = Reader.at(
+                store.segments, position=mark.position, crc=mark.crc, number=mark.version, newest=store.state.segment
+            )
         except SegmentGone:
             current = manifest.mark(manifest.current)
             reader = Reader.at(
-                store.segments, position=current.position, crc=current.crc, number=current.version, newest=store.state.segment
+                store.segments,
+                position=current.position,
+                crc=current.crc,
+                number=current.version,
+                newest=store.state.segment,
             )
         for record in reader.read_to(store.state):
             unpack_commit(record.payload)

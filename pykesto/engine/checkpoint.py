@@ -159,7 +159,9 @@ class _Checkpoint:
         except (CorruptionError, SegmentGone):
             return False
 
-    def _newest_images(self, reader: Reader, schema: Schema, until: int, *, least: int) -> dict[str, dict[bytes, Row | None]]:
+    def _newest_images(
+        self, reader: Reader, schema: Schema, until: int, *, least: int
+    ) -> dict[str, dict[bytes, Row | None]]:
         """The newest images of the rows in the journal from `reader` on, up to `until`, or to a batch beyond `least`.
 
         `least` is where the current base ends: overlays hold nothing before it, so no base may become current that

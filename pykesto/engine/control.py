@@ -69,7 +69,9 @@ class Control:
     def require(self) -> None:
         """Refuse a page that no first attacher has built."""
         if self.words.load(_MAGIC_WORD) != MAGIC:
-            raise StorageError(f"{self.layout.control} was replaced while processes had the database open", path=self.layout.control)
+            raise StorageError(
+                f"{self.layout.control} was replaced while processes had the database open", path=self.layout.control
+            )
 
     def base_word(self) -> int:
         return self.words.load(_BASE_WORD)
@@ -93,7 +95,9 @@ class Control:
                 self.words.store(self._slot_word(slot, _PID), os.getpid())
                 return slot, lock
             lock.close()
-        raise StorageError(f"{SLOTS} processes have {self.layout.directory} open; no slot is free", path=self.layout.attached)
+        raise StorageError(
+            f"{SLOTS} processes have {self.layout.directory} open; no slot is free", path=self.layout.attached
+        )
 
     def pin(self, slot: int, bases: set[int], oldest: int | None) -> None:
         """Publish what this process needs. Followed by a full fence."""

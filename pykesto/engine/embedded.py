@@ -23,7 +23,18 @@ from dataclasses import replace
 
 from ..errors import ClosedError, CommitUnknown, CorruptionError, LockTimeout, SnapshotExpired, StorageError, UsageError
 from ..files import FileLock, ProcessLock
-from ..journal import GroupSync, JournalState, Reader, Recovered, SegmentGone, Segments, Writer, create, is_empty, recover
+from ..journal import (
+    GroupSync,
+    JournalState,
+    Reader,
+    Recovered,
+    SegmentGone,
+    Segments,
+    Writer,
+    create,
+    is_empty,
+    recover,
+)
 from ..store import Durability, Isolation, Reads, Snapshot, Writes
 from .base import Base, BaseBuilder
 from .content import Commit, pack_commit, unpack_commit
@@ -275,7 +286,9 @@ class EmbeddedStore:
     def uses_base(self, number: int) -> bool:
         """Whether a session of this process reads that base."""
         with self.lock:
-            return any(base.users for base in (*self._old_bases, self._base) if base is not None and base.number == number)
+            return any(
+                base.users for base in (*self._old_bases, self._base) if base is not None and base.number == number
+            )
 
     def base_version(self) -> int:
         """The version of the base that this process uses."""
@@ -327,7 +340,9 @@ class EmbeddedStore:
                 continue
             assert self._base is not None and self._overlay is not None
             return self._base, self._overlay
-        raise StorageError(f"the current base of {self.layout.directory} changed {_RETRIES} times while it was being opened")
+        raise StorageError(
+            f"the current base of {self.layout.directory} changed {_RETRIES} times while it was being opened"
+        )
 
     def _enter_base(self, word: int) -> None:
         if self._base is None or self._base.word != word:
@@ -408,10 +423,10 @@ class EmbeddedStore:
         with self.commit_lock.held(lock_timeout_s), self._at_work():
             self.require_open()
             self.state.refuse_if_poisoned()
-            self._tail_for(snapshot, force)
+            overlay = self._tail_for(snapshot, force)
             if not force:
                 validate(snapshot, reads, writes, isolation)
-            if needs_unique_check(self._overlay, writes):
+            if needs_unique_check(overlay, writes):
                 with self.snapshot_held() as newest:
                     check_unique(newest, writes)
             number, end = self._append(commit, payload)
@@ -421,13 +436,16 @@ class EmbeddedStore:
 
     def _refuse_foreign(self, snapshot: BaseSnapshot) -> None:
         if snapshot.pid != os.getpid():
-            raise UsageError("the session was begun before a fork, in the parent", hint="begin a new session in this process")
+            raise UsageError(
+                "the session was begun before a fork, in the parent", hint="begin a new session in this process"
+            )
 
-    def _tail_for(self, snapshot: BaseSnapshot, force: bool) -> None:
+    def _tail_for(self, snapshot: BaseSnapshot, force: bool) -> Overlay:
         """Bring the overlay to the journal's end; SnapshotExpired if the snapshot's own overlay could not follow."""
-        self._catch_up()
-        if snapshot.overlay is not self._overlay and not force:
+        _, overlay = self._catch_up()
+        if snapshot.overlay is not overlay and not force:
             raise SnapshotExpired(message=f"the session at version {snapshot.version} was open past its lease")
+        return overlay
 
     @contextmanager
     def snapshot_held(self) -> Iterator[BaseSnapshot]:

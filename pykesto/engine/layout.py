@@ -1,11 +1,11 @@
 """The names in a database directory, and its creation.
 
-    MANIFEST          two alternating slots: the current base, and the version and stamp of each base
-    control           a page of words shared by all attached processes
-    *.lock            dedicated lock files, never deleted
-    attached/N        a locked file for each attached process
-    journal/          segments of the redo journal
-    base/N/           one copy of all tables, and its STAMP
+MANIFEST          two alternating slots: the current base, and the version and stamp of each base
+control           a page of words shared by all attached processes
+*.lock            dedicated lock files, never deleted
+attached/N        a locked file for each attached process
+journal/          segments of the redo journal
+base/N/           one copy of all tables, and its STAMP
 """
 
 from __future__ import annotations
@@ -19,7 +19,18 @@ from ..errors import FormatError, StorageError
 from ..files import sync_directory, translated
 
 OWN_NAMES = frozenset(
-    {"MANIFEST", "control", "attach.lock", "alive.lock", "commit.lock", "sync.lock", "checkpoint.lock", "attached", "journal", "base"}
+    {
+        "MANIFEST",
+        "control",
+        "attach.lock",
+        "alive.lock",
+        "commit.lock",
+        "sync.lock",
+        "checkpoint.lock",
+        "attached",
+        "journal",
+        "base",
+    }
 )
 _PLAIN = frozenset(string.ascii_letters + string.digits + "_-")
 _LONGEST_NAME = 100

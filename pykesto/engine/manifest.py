@@ -50,7 +50,9 @@ class Stamp:
     @classmethod
     def parse(cls, content: bytes, path: Path) -> Stamp:
         fields = _opened(content, path)
-        tables = {name: tuple(IndexDefinition(**index) for index in indexes) for name, indexes in fields["tables"].items()}
+        tables = {
+            name: tuple(IndexDefinition(**index) for index in indexes) for name, indexes in fields["tables"].items()
+        }
         return cls(Mark(**fields["mark"]), fields["life"], tables)
 
 
@@ -69,7 +71,13 @@ class Manifest:
     def pack(self) -> bytes:
         bases = {str(b): {"life": life, "mark": asdict(mark)} for b, (life, mark) in self.bases.items()}
         return _sealed(
-            {"format": FORMAT, "identity": self.identity, "sequence": self.sequence, "current": self.current, "bases": bases}
+            {
+                "format": FORMAT,
+                "identity": self.identity,
+                "sequence": self.sequence,
+                "current": self.current,
+                "bases": bases,
+            }
         )
 
     @classmethod
@@ -172,7 +180,9 @@ def read_stamp(layout: Layout, base: int) -> Stamp:
         fd = open_file(path, write=False)
     except StorageError as error:
         if isinstance(error.__cause__, FileNotFoundError):
-            raise CorruptionError("the base has no stamp: it was being written, or copied while in use", path=path) from error
+            raise CorruptionError(
+                "the base has no stamp: it was being written, or copied while in use", path=path
+            ) from error
         raise
     try:
         return Stamp.parse(read_at(fd, os.fstat(fd).st_size, 0), path)

@@ -15,7 +15,9 @@ class BaseSnapshot:
     `close` gives up the pins; it may be called again, from any thread.
     """
 
-    def __init__(self, base: Base, overlay: Overlay, *, position: int, pid: int, on_close: Callable[[BaseSnapshot], None]) -> None:
+    def __init__(
+        self, base: Base, overlay: Overlay, *, position: int, pid: int, on_close: Callable[[BaseSnapshot], None]
+    ) -> None:
         self.base, self.overlay = base, overlay
         self.version = overlay.version
         self.position = position

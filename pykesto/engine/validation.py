@@ -71,7 +71,8 @@ def _predicate_conflicts(snapshot: BaseSnapshot, overlay: Overlay, reads: Reads)
         for key in changed.get(predicate.table, ()):
             before, now = snapshot.get(predicate.table, key), overlay.newest(predicate.table, key)
             assert now is not None
-            if any(image is not None and predicate.matches(key, image) for image in (before and before.image, now.image)):
+            images = (None if before is None else before.image, now.image)
+            if any(image is not None and predicate.matches(key, image) for image in images):
                 yield Conflict(predicate.table, None, snapshot.version, now.number, str(predicate))
                 break
 
@@ -100,7 +101,7 @@ def check_unique(newest: BaseSnapshot, writes: Writes) -> None:
 
 
 def _check_index(newest: BaseSnapshot, table: str, index: IndexDefinition, rows: dict[bytes, bytes | None]) -> None:
-    for (lo, hi), key in _check_among(table, index.column, rows).items():
+    for lo, hi in _check_among(table, index.column, rows):
         for other in _keys_with(newest, table, index.column, lo, hi):
             if other not in rows:
                 raise UniqueViolation(table, index.column, lo, other)

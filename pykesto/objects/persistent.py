@@ -63,7 +63,11 @@ class Field:
 
 
 def field(
-    *, index: bool = False, unique: bool = False, default: Any = _UNSET, default_factory: Callable[[], Any] | None = None
+    *,
+    index: bool = False,
+    unique: bool = False,
+    default: Any = _UNSET,
+    default_factory: Callable[[], Any] | None = None,
 ) -> Any:
     """An attribute with an index, a unique value, or a default made anew for each object.
 
@@ -89,11 +93,13 @@ def field(
 
 def _refuse_mutable(default: Any) -> None:
     if isinstance(default, (list, dict, set, bytearray)):
-        raise UsageError(f"a default of {default!r} would be shared by all objects", hint="use field(default_factory=...)")
+        raise UsageError(
+            f"a default of {default!r} would be shared by all objects", hint="use field(default_factory=...)"
+        )
 
 
 class Attribute:
-    """A declared attribute. On the class it makes conditions; on an object it is only asked when `__dict__` lacks it."""
+    """A declared attribute. On the class it makes conditions; on an object it is asked when `__dict__` lacks it."""
 
     def __init__(self, name: str, declared: Field) -> None:
         self.name = name
@@ -171,7 +177,7 @@ class Persistent:
         _register(cls)
         own = {attribute: Attribute(attribute, declared) for attribute, declared in _declared(cls)}
         for attribute, descriptor in own.items():
-            if attribute.startswith("k_") or attribute.startswith("_k"):
+            if attribute.startswith(("k_", "_k")):
                 raise UsageError(f"{cls.__name__}.{attribute}: names that begin with k_ are reserved")
             setattr(cls, attribute, descriptor)
         inherited: dict[str, Attribute] = {}
@@ -222,7 +228,7 @@ class Persistent:
         return value  # stored before the attribute was declared
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_k") or name.startswith("__"):
+        if name.startswith(("_k", "__")):
             raise AttributeError(name)
         return self._k_missing(name)
 
@@ -264,14 +270,15 @@ def _register(cls: type[Persistent]) -> None:
     known = classes.get(cls._k_name)
     if known is not None and known.__module__ != cls.__module__:
         raise UsageError(
-            f"two classes are stored as {cls._k_name!r}: {known.__module__}.{known.__qualname__} and {cls.__module__}.{cls.__qualname__}",
+            f"{known.__module__}.{known.__qualname__} and {cls.__module__}.{cls.__qualname__} would both be stored as"
+            f" {cls._k_name!r}",
             hint='give one of them another name: class P(Persistent, name="...")',
         )
     classes[cls._k_name] = cls
 
 
 def _declared(cls: type) -> Iterator[tuple[str, Field]]:
-    """The attributes that the class itself declares, by annotation or field(); ClassVars, methods and such are plain."""
+    """What the class itself declares, by annotation or field(); ClassVars, methods and such are plain."""
     annotations = inspect.get_annotations(cls)
     for name, annotation in annotations.items():
         if name.startswith("_") or _is_class_variable(annotation):
@@ -299,4 +306,14 @@ def with_subclasses(cls: type[Persistent]) -> list[type[Persistent]]:
     return found
 
 
-__all__ = ["CLASS_COLUMN", "AttributeColumn", "Condition", "Field", "Persistent", "State", "classes", "field", "with_subclasses"]
+__all__ = [
+    "CLASS_COLUMN",
+    "AttributeColumn",
+    "Condition",
+    "Field",
+    "Persistent",
+    "State",
+    "classes",
+    "field",
+    "with_subclasses",
+]

@@ -22,7 +22,9 @@ P = TypeVar("P", bound=Persistent)
 class ObjectSession(Session):
     """A session over rows and objects. See `Database.session`."""
 
-    def __init__(self, store: Callable[[], Store], options: Options, *, note: str | None = None, managed: bool = False) -> None:
+    def __init__(
+        self, store: Callable[[], Store], options: Options, *, note: str | None = None, managed: bool = False
+    ) -> None:
         super().__init__(store, options, note=note, managed=managed)
         self._objects = ObjectSpace(self)
         self._parts[TABLE] = self._objects

@@ -61,7 +61,8 @@ class ObjectSpace:
         if obj._k.status == "deleted":
             raise UsageError(f"{obj!r} is deleted")
         raise UsageError(
-            f"{obj!r} belongs to another session", hint=f"take this session's own: s.get({type(obj).__name__}, obj.k_id)"
+            f"{obj!r} belongs to another session",
+            hint=f"take this session's own: s.get({type(obj).__name__}, obj.k_id)",
         )
 
     def delete_object(self, obj: Persistent) -> None:
@@ -201,7 +202,9 @@ class ObjectSpace:
 
     def changed(self) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
         objects = self._changed.values()
-        new, dirty, deleted = (tuple(o for o in objects if o._k.status == status) for status in ("new", "dirty", "deleted"))
+        new, dirty, deleted = (
+            tuple(o for o in objects if o._k.status == status) for status in ("new", "dirty", "deleted")
+        )
         return new, dirty, deleted
 
     def committed(self, number: int) -> None:
@@ -268,17 +271,23 @@ class ObjectSpace:
         return bytes(item._k.key)
 
 
-@functools.cache
 def _class_column(cls: type[Persistent]) -> bytes:
     """The packed column that names the class."""
-    return pack_columns([(CLASS_COLUMN.encode(), encode(cls._k_name))])
+    return _named_class_column(cls._k_name)
+
+
+@functools.cache
+def _named_class_column(name: str) -> bytes:
+    return pack_columns([(CLASS_COLUMN.encode(), encode(name))])
 
 
 def _class_of(image: bytes) -> type[Persistent]:
     encoded = find_column(image, CLASS_COLUMN.encode())
-    name = decode(encoded) if encoded is not None else None
+    name: str = decode(encoded) if encoded is not None else ""
     cls = classes.get(name)
     if cls is None:
-        raise UsageError(f"an object of class {name!r} is stored, but no such class is known", hint="import the module that defines it")
+        raise UsageError(
+            f"an object of class {name!r} is stored, but no such class is known",
+            hint="import the module that defines it",
+        )
     return cls
-

@@ -54,7 +54,9 @@ class Condition:
 def _condition(value: object, operator: str) -> Condition:
     if isinstance(value, Condition):
         return value
-    raise TypeError(f"{value!r} is no condition; write parentheses around each side of {operator}: (col('a') >= 18) {operator} (...)")
+    raise TypeError(
+        f"{value!r} is no condition; put parentheses around each side of {operator}: (col('a') >= 18) {operator} (...)"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,14 @@ _OPEN: Any = object()  # no bound on that side; None is an operand
 
 
 def _ordering(
-    column: str, encoder: Encoder, text: str, *, lo: Any = _OPEN, hi: Any = _OPEN, after_lo: bool = False, with_hi: bool = False
+    column: str,
+    encoder: Encoder,
+    text: str,
+    *,
+    lo: Any = _OPEN,
+    hi: Any = _OPEN,
+    after_lo: bool = False,
+    with_hi: bool = False,
 ) -> Condition:
     """lo <(=) value <(=) hi, in the operands' family. `after_lo`: strictly greater; `with_hi`: up to and with hi."""
     bounds = [_bound(column, value, encoder) for value in (lo, hi) if value is not _OPEN]
@@ -286,11 +295,13 @@ class Column:
 
     def matches(self, pattern: str | bytes) -> Condition:
         """re.search finds `pattern` in the value."""
-        compiled = re.compile(pattern)
+        compiled: re.Pattern[Any] = re.compile(pattern)
         kind = type(pattern)
-        return Test(
-            self._name, lambda found: isinstance(found, kind) and bool(compiled.search(found)), f"{self._name} matches {pattern!r}"
-        )
+
+        def found(value: Any) -> bool:
+            return isinstance(value, kind) and compiled.search(value) is not None
+
+        return Test(self._name, found, f"{self._name} matches {pattern!r}")
 
     def is_none(self) -> Condition:
         """Present, and None."""

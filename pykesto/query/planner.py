@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from ..store import Snapshot
 from .expressions import And, Condition, InRanges, KeyRange
 
+_EVERY_KEY = KeyRange(None, None)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How candidates are found: by ranges of one index, or (no column) by a scan of the table, or of a range of keys."""
+    """How candidates are found: by ranges of one index, or (no column) by a scan of the table, or of some keys."""
 
     table: str
     column: str = ""
     ranges: tuple[tuple[bytes, bytes], ...] = ()
     served: str = ""
-    keys: KeyRange = KeyRange(None, None)
+    keys: KeyRange = _EVERY_KEY
 
     def candidates(self, snapshot: Snapshot) -> Iterator[bytes]:
         """Keys of a superset of the rows that match, each once."""
@@ -37,7 +39,7 @@ def plan(condition: Condition, table: str, snapshot: Snapshot) -> Plan:
     parts = list(_conjuncts(condition))
     usable = [part for part in parts if isinstance(part, InRanges) and snapshot.indexed(table, part.column)]
     if not usable:
-        return Plan(table, keys=next((part for part in parts if isinstance(part, KeyRange)), KeyRange(None, None)))
+        return Plan(table, keys=next((part for part in parts if isinstance(part, KeyRange)), _EVERY_KEY))
     best = min(usable, key=_cost)
     return Plan(table, best.column, best.ranges, str(best))
 

@@ -67,9 +67,11 @@ class ColumnOf(Generic[T]):
         return lambda *operands: self._query.where(make(*operands))
 
     def _refuse(self, *_: object) -> Any:
-        raise TypeError(f"write query.col({self._column.name!r}).ge(value), or query.where(col({self._column.name!r}) >= value)")
+        raise TypeError(
+            f"write query.col({self._column.name!r}).ge(value), or query.where(col({self._column.name!r}) >= value)"
+        )
 
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = _refuse  # type: ignore[assignment]
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = _refuse
     __hash__ = None  # type: ignore[assignment]
 
     def __bool__(self) -> bool:
