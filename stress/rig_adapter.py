@@ -65,7 +65,9 @@ def verify(db, acked, inflight):
     with db.session(read_only=True) as s:
         parts = Counter()
         for (token, part), row in s.table("rows").items():
-            assert row["token"] == token and zlib.crc32(row["value"]) == row["crc"], f"{token}/{part} is not what was written"
+            assert row["token"] == token and zlib.crc32(row["value"]) == row["crc"], (
+                f"{token}/{part} is not what was written"
+            )
             parts[token] += 1
         counters = {name: row["n"] for name, row in s.table("counters").items()}
     half = [token for token, n in parts.items() if n != PARTS]
