@@ -1,4 +1,4 @@
-"""pykesto under crash rigs: the commits of `workload` must be there, whole, after a kill, a power cut or a failing disk.
+"""pykesto under crash rigs: what `workload` commits must be there, whole, after a kill, a power cut, a failing disk.
 
 A commit is three rows of random bytes, and one more on its worker's counter and on the total, so that workers
 conflict and a commit in part shows. Environment: WORKERS (2), PYKESTO_DURABILITY=full|process (process must be
