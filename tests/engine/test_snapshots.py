@@ -154,7 +154,6 @@ def test_an_old_snapshot_still_reads_a_row_that_was_in_a_dropped_table(database:
             assert list(s.table("people")) == []
 
 
-@pytest.mark.xfail(reason="Schema.apply takes a table that a commit drops up again, as the commit deletes its rows")
 def test_a_dropped_table_is_listed_no_more(database: Path) -> None:
     with pykesto.open(database) as db:
         with db.transaction() as s:

@@ -1,6 +1,7 @@
 """Commit numbers only grow, whatever ends how; a row's version never looks unchanged when it changed."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pykesto
@@ -56,7 +57,7 @@ def test_versions_survive_a_clean_end_in_the_same_generation(database: Path) -> 
             numbers.append(s.commit())
     assert numbers == sorted(set(numbers))
     assert len({generation(number) for number in numbers[1:]}) == 1
-    assert [b - a for a, b in zip(numbers[1:], numbers[2:], strict=False)] == [1, 1, 1]
+    assert [b - a for a, b in pairwise(numbers[1:])] == [1, 1, 1]
 
 
 def test_a_clean_end_starts_no_new_segment(database: Path) -> None:
@@ -70,7 +71,9 @@ def test_a_clean_end_starts_no_new_segment(database: Path) -> None:
     assert len(list((database / "journal").iterdir())) == segments
 
 
-def test_the_generation_rises_when_all_processes_were_killed(database: Path, start_worker: Callable[[], Worker]) -> None:
+def test_the_generation_rises_when_all_processes_were_killed(
+    database: Path, start_worker: Callable[[], Worker]
+) -> None:
     numbers = []
     for _ in range(3):
         worker = start_worker()
