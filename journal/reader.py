@@ -35,7 +35,7 @@ class Reader:
         raise SegmentGone(f"the journal no longer reaches back to {position}")
 
     def read_to(self, state: JournalState, *, until: int | None = None) -> Iterator[Record]:
-        """The records from here to the published end, or to `until`, where one must end; the reader moves on with each."""
+        """The records from here to the published end, or to `until`, where one ends; the reader moves on with each."""
         end = state.end if until is None else min(state.end, until)
         newest = state.segment  # after `end`: a roll stores the segment first
         while self.position < end:

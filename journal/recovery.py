@@ -9,7 +9,6 @@ ends the journal; a bad record before a proven durable end is damage and is repo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from ..errors import CorruptionError
 from .format import ALIGNMENT, Record, SegmentHeader, generation_of, parse_record
@@ -46,9 +45,10 @@ def recover(segments: Segments, *, position: int, crc: int, number: int) -> Reco
         CorruptionError: a record before the proven durable end does not verify, or a segment is missing.
     """
     chain = _chain(segments, position)
-    scan = _Scan(Reader(segments, chain[0], position=position, crc=crc, number=number), proven=position)
+    scan = _Scan(segments, chain[0], Place(position, crc, number))
     for segment, successor in zip(chain, [*chain[1:], None], strict=True):
         scan.segment(segment, successor)
+    scan.require_place()
     last = chain[-1]
     mark = last.mark()
     scan.check_tail(last, max(scan.proven, mark.durable_end if mark else 0))
@@ -74,30 +74,67 @@ def is_empty(segments: Segments, number: int) -> bool:
 
 
 def _chain(segments: Segments, position: int) -> list[Segment]:
-    """The segments from the one that holds `position` to the newest."""
+    """The segments from the one that holds `position` to the newest.
+
+    Those before are not looked at: they were removed, or were to be, and after a power cut a file that was being
+    removed may be there without its content.
+    """
     numbers = segments.numbers()
-    if not numbers or numbers != list(range(numbers[0], numbers[-1] + 1)):
-        raise CorruptionError(f"segments of the journal are missing; there are {numbers[:20]}", path=segments.directory)
-    chain = [segments.get(n) for n in numbers]
-    for earlier, later in pairwise(chain):
+    if not numbers:
+        raise CorruptionError("the journal has no segment", path=segments.directory)
+    chain = [segments.get(numbers.pop())]
+    while chain[0].start > position:
+        later = chain[0]
+        if not numbers or numbers.pop() != later.number - 1:
+            raise CorruptionError(
+                f"the segment before it is missing; a base needs the journal from {position} on", path=later.path
+            )
+        earlier = segments.get(later.number - 1)
         if not earlier.start <= later.start <= earlier.end or later.header.generation < earlier.header.generation:
             raise CorruptionError("the segment does not follow its predecessor", path=later.path, offset=0)
-    while len(chain) > 1 and chain[1].start <= position:
-        chain.pop(0)
-    if not chain[0].start <= position <= chain[0].end:
-        raise CorruptionError(f"the journal does not reach back to {position}, where the base ends", path=chain[0].path)
+        chain.insert(0, earlier)
+    if position > chain[0].end:
+        raise CorruptionError(f"the journal ends before {position}, where the base ends", path=chain[0].path)
     return chain
 
 
-class _Scan:
-    """Walks records, knowing how much of what it has seen is proved to be on disk."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a base says that it ends: a position, and the checksum and number of the record that ends there."""
 
-    def __init__(self, reader: Reader, *, proven: int) -> None:
-        self.reader = reader
-        self.proven = proven
+    position: int
+    crc: int
+    number: int
+
+
+class _Scan:
+    """Walks records, knowing how much of what it has seen is proved to be on disk.
+
+    It begins where the segment of the base's mark begins, so that a journal which does not lead up to the mark, as
+    that of an older copy would not, is found out.
+    """
+
+    def __init__(self, segments: Segments, first: Segment, place: Place) -> None:
+        self.reader = Reader(segments, first, position=first.start, crc=first.header.previous_crc, number=0)
+        self.place = place
+        self.proven = max(place.position, first.start)
         self.records = 0
         self.discarded = 0
         self.rest = b""
+        self._met = False
+        self._look()
+
+    def _look(self) -> None:
+        if self.reader.position == self.place.position:
+            self._met = self.reader.crc == self.place.crc
+            self.reader.number = max(self.reader.number, self.place.number)
+
+    def require_place(self) -> None:
+        if not self._met:
+            raise CorruptionError(
+                f"no record ends at {self.place.position}, where the base says that it ends",
+                path=self.reader.segment.path,
+            )
 
     def segment(self, segment: Segment, successor: Segment | None) -> None:
         """Accept the records of a segment; all up to its successor's start must be there."""
@@ -124,8 +161,9 @@ class _Scan:
             record = parsed[0]
             reader.advance(record)
             self.proven = max(self.proven, record.durable_end)
-            self.records += 1
+            self.records += record.position >= self.place.position
             offset += record.end - record.position
+            self._look()
 
     def _follows(self, record: Record, previous_crc: int) -> bool:
         return previous_crc == self.reader.crc and record.number > self.reader.number

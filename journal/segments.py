@@ -12,7 +12,6 @@ import os
 import secrets
 import threading
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 from ..errors import CorruptionError, FormatError, StorageError
@@ -147,13 +146,11 @@ class Segments:
     def remove_before(self, position: int) -> int:
         """Remove the segments that hold nothing at or after `position`; the newest stays. Return how many."""
         numbers = self.numbers()
-        removed = 0
-        for number, successor in pairwise(numbers):
-            if self.get(successor).start > position:
-                break
+        while numbers and self.get(numbers.pop()).start > position:
+            pass
+        for number in numbers:
             remove(self.path(number))
-            removed += 1
-        return removed
+        return len(numbers)
 
     def size(self) -> int:
         """Bytes that the segments take on disk."""
@@ -164,6 +161,10 @@ class Segments:
             except FileNotFoundError:
                 continue  # removed since it was listed
         return total
+
+    def abandon(self) -> None:
+        """In a forked child: a thread of the parent may have held the lock, and is not here to let it go."""
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         with self._lock:

@@ -10,7 +10,7 @@ from ..errors import StorageError
 from ..files import SharedWords
 
 WORDS = 16
-END, DURABLE_END, SEGMENT, POISON, IN_FLIGHT, SYNC_SEQUENCE, CLEAN, GENERATION, ROLLING = range(9)
+END, DURABLE_END, SEGMENT, POISON, LEADING, ALONE, SYNC_SEQUENCE, CLEAN, GENERATION, ROLLING = range(10)
 
 
 class JournalState:
@@ -45,20 +45,27 @@ class JournalState:
         return bool(self.words.load(self.first + CLEAN))
 
     @property
-    def in_flight(self) -> int:
-        """How many syncs have begun and not ended; those of the dead stay counted until someone repairs."""
-        return self.words.load(self.first + IN_FLIGHT)
+    def leading(self) -> bool:
+        """A holder of sync.lock began a sync and did not end it. Written by holders of sync.lock only."""
+        return bool(self.words.load(self.first + LEADING))
+
+    @leading.setter
+    def leading(self, value: bool) -> None:
+        self.words.store(self.first + LEADING, int(value))
+
+    @property
+    def alone(self) -> bool:
+        """A holder of commit.lock began a sync and did not end it. Written by holders of commit.lock only."""
+        return bool(self.words.load(self.first + ALONE))
+
+    @alone.setter
+    def alone(self, value: bool) -> None:
+        self.words.store(self.first + ALONE, int(value))
 
     def begin(self, *, end: int, segment: int, generation: int, clean: bool) -> None:
         """Start anew after recovery: everything up to `end` is durable."""
-        for word, value in (
-            (POISON, 0),
-            (IN_FLIGHT, 0),
-            (SEGMENT, segment),
-            (GENERATION, generation),
-            (CLEAN, clean),
-            (ROLLING, 0),
-        ):
+        first = {POISON: 0, LEADING: 0, ALONE: 0, SEGMENT: segment, GENERATION: generation, CLEAN: clean, ROLLING: 0}
+        for word, value in first.items():
             self.words.store(self.first + word, int(value))
         self.words.store(self.first + DURABLE_END, end)
         self.words.store(self.first + END, end)
@@ -82,12 +89,6 @@ class JournalState:
 
     def taken_back(self) -> None:
         self.words.store(self.first + CLEAN, 0)
-
-    def sync_begins(self) -> None:
-        self.words.add(self.first + IN_FLIGHT, 1)
-
-    def sync_ends(self, count: int = 1) -> None:
-        self.words.lower(self.first + IN_FLIGHT, count)
 
     def publish_durable(self, end: int) -> None:
         self.words.raise_to(self.first + DURABLE_END, end)

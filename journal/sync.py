@@ -19,7 +19,13 @@ PATIENCE_S = 2.0  # after this long a waiter syncs by itself: the syncer may be 
 
 
 class GroupSync:
-    """Group sync of one process. Needs no lock of the caller; `sync_alone` needs commit.lock held."""
+    """Group sync of one process. Needs no lock of the caller; `sync_alone` needs commit.lock held.
+
+    A flag says that a sync has begun and not ended: `leading`, which belongs to sync.lock, or `alone`, which belongs to
+    commit.lock. Who takes the lock and finds its flag set knows that the holder died in the midst, perhaps after a
+    failed sync that nobody will ever hear of: the pages would be clean, and not on disk. Written again, the same
+    bytes, they are dirty, and the next sync tells the truth about them.
+    """
 
     def __init__(
         self, segments: Segments, state: JournalState, *, sync_lock: ProcessLock, commit_lock: ProcessLock
@@ -32,55 +38,58 @@ class GroupSync:
 
         Raises:
             StorageError: a sync failed, here or elsewhere; what is on disk is unknown until the next recovery.
+            LockTimeout: a holder of sync.lock is stopped, and so is one of commit.lock.
         """
         state, began = self.state, time.monotonic()
         while state.durable_end < target:
             state.refuse_if_poisoned()
             sequence = state.sequence()  # before the try, so that a sync ending in between is not slept through
-            if self.sync_lock.try_acquire():
-                try:
-                    if state.durable_end < target:
-                        self._sync_as_leader()
-                finally:
-                    self.sync_lock.release()
-                    state.wake()  # after the release: who is not covered yet tries the lock at once
+            with self.sync_lock.tried() as leads:
+                if leads and state.durable_end < target:
+                    self._sync_as_leader()
+            if leads:
+                state.wake()  # after the release: who is not covered yet tries the lock at once
             elif time.monotonic() - began > PATIENCE_S:
-                self._sync_to_end()
+                with self.commit_lock.held(PATIENCE_S * 5):  # the leader may be stopped: don't depend on it
+                    self.sync_alone(target)
+                state.wake()
             else:
                 state.wait(sequence, LOOK_AGAIN_S)
 
     def sync_alone(self, target: int) -> None:
         """The same for the holder of commit.lock, who must not wait for sync.lock: its holder may want commit.lock."""
-        if self.state.durable_end < target:
-            self.state.refuse_if_poisoned()
-            if self.state.in_flight:
-                self._write_again()
-            self._sync_to_end()
+        state = self.state
+        if state.durable_end >= target:
+            return
+        state.refuse_if_poisoned()
+        if state.alone or state.leading:
+            self._write_again()
+        state.alone = True
+        self._sync_to_end()
+        state.alone = False
 
     def _sync_as_leader(self) -> None:
-        inherited = self.state.in_flight
-        if inherited:
-            # A syncer died, perhaps after a failed sync that nobody will ever hear of: the pages would be clean
-            # and not on disk. Written again, they are dirty, and this sync tells the truth about them.
-            with self.commit_lock.held(PATIENCE_S * 5):
-                self._write_again()
-        self.state.sync_begins()
-        if inherited:
-            self.state.sync_ends(inherited)
-        self._sync_to_end(counted=True)
+        state = self.state
+        if state.leading or state.alone:
+            with self.commit_lock.held(PATIENCE_S * 5):  # one who syncs alone and lives ends first
+                if state.leading or state.alone:
+                    self._write_again()
+                state.alone = False
+                state.leading = True
+        state.leading = True
+        self._sync_to_end()
+        state.leading = False
 
-    def _sync_to_end(self, *, counted: bool = False) -> None:
-        if not counted:
-            self.state.sync_begins()
+    def _sync_to_end(self) -> None:
         end = self.state.end  # before the sync: what is appended during it is not covered
+        segments = self.not_durable()  # what fails here was no sync
         try:
-            for segment in self.not_durable():
+            for segment in segments:
                 segment.sync()
         except StorageError as error:
             self.state.poison(error.errno or 0)
             raise
         self.state.publish_durable(end)
-        self.state.sync_ends()
 
     def not_durable(self) -> list[Segment]:
         """The segments from the durable end to the newest, in order."""

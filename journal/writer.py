@@ -21,8 +21,11 @@ class Writer:
     def __init__(self, segments: Segments, state: JournalState, sync: GroupSync) -> None:
         self.segments, self.state, self.sync = segments, state, sync
 
-    def append(self, reader: Reader, payload: bytes) -> Record:
+    def append(self, reader: Reader, payload: bytes, written: list[Record] | None = None) -> Record:
         """Append one record after `reader`, which stands at the published end, and publish it.
+
+        It is put into `written` before it is published: whatever exception comes, the caller knows that it may be
+        there.
 
         Raises:
             StorageError: nothing was written (no space for a new segment, a failed write that could be undone).
@@ -42,12 +45,14 @@ class Writer:
         record = Record(reader.position, number, crc, state.durable_end, payload)
         try:
             reader.segment.write(reader.position, block)
-            state.publish(record.end)
         except StorageError as error:
             self._withdraw(reader, error)
             raise
-        except BaseException as error:  # an interrupt, after the bytes may have gone out
+        except BaseException as error:  # an interrupt, after bytes may have gone out
             raise CommitUnknown("interrupted while the commit was being written") from error
+        if written is not None:
+            written.append(record)
+        state.publish(record.end)
         reader.advance(record)
         return record
 
@@ -55,6 +60,8 @@ class Writer:
         """See that the newest segment has room for `size` bytes and does not say that it is closed."""
         if self.state.rolling:
             self._adopt(reader)
+        while reader.segment.number < self.state.segment:
+            reader.enter(reader.segment.number + 1)  # rolled by one that appended nothing
         if self.state.clean:
             # Synced before the first append: else a power cut that takes this append leaves a mark that vouches
             # for its absence, and its number would be given again.
@@ -73,9 +80,9 @@ class Writer:
             self.segments.create(
                 lambda salt: SegmentHeader(number, self.state.generation, salt, reader.position, capacity, reader.crc)
             )
-        except BaseException as error:
+        except StorageError as error:
             if self.segments.path(number).exists():  # renamed, but its directory could not be synced
-                self.state.poison(getattr(error, "errno", None) or 0)
+                self.state.poison(error.errno or 0)
             raise
         self._enter(reader, number)
 
@@ -92,7 +99,11 @@ class Writer:
         except SegmentGone:
             self.state.roll_ends()
             return
-        sync_directory(self.segments.directory)
+        try:
+            sync_directory(self.segments.directory)
+        except StorageError as error:
+            self.state.poison(error.errno or 0)
+            raise
         self._enter(reader, number)
 
     def _withdraw(self, reader: Reader, error: StorageError) -> None:

@@ -227,7 +227,7 @@ class Database:
 
 
 class Attempt:
-    """One attempt of `Database.attempts`: gives a session, commits it, and swallows a conflict unless it is the last."""
+    """One attempt of `Database.attempts`: gives a session, commits it, swallows a conflict unless it is the last."""
 
     def __init__(self, database: Database, *, last: bool) -> None:
         self._database, self._last = database, last

@@ -8,7 +8,6 @@ someone may unlink protects nothing.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +15,12 @@ from pathlib import Path
 
 import portalocker
 
+from ._locks import LOOK_AGAIN_S, ProcessLock
 from ._system import SharedWords, crc32c
 from .errors import LockTimeout, StorageError
 
 __all__ = [
+    "LOOK_AGAIN_S",
     "FileLock",
     "ProcessLock",
     "SharedWords",
@@ -36,7 +37,6 @@ __all__ = [
     "write_at",
 ]
 
-LOOK_AGAIN_S = 0.005  # a holder that was killed wakes nobody, so waiters look for themselves this often
 ZEROS = bytes(1 << 20)
 
 
@@ -188,81 +188,3 @@ class FileLock:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-
-
-class ProcessLock:
-    """An exclusive lock between threads and processes with a bounded wait.
-
-    A blocking flock can't time out, and sleeping between tries starves. So: try, then sleep on a futex that the
-    holder wakes when it lets go. Three shared words serve it: a sequence to sleep on, the number of sleepers, and
-    the holder's pid, which is for people to read only.
-    """
-
-    SEQUENCE, WAITERS, HOLDER = range(3)
-
-    def __init__(self, path: Path, words: SharedWords, first_word: int, *, mode: int = 0o600) -> None:
-        self.file = FileLock(path, mode=mode)
-        self.words = words
-        self.first_word = first_word
-        self.threads = threading.Lock()
-
-    @property
-    def holder(self) -> int:
-        """The pid that the holder wrote down; 0: nobody, or one that died."""
-        return self.words.load(self.first_word + self.HOLDER)
-
-    def try_acquire(self) -> bool:
-        """Take the lock if it is free."""
-        if not self.threads.acquire(blocking=False):
-            return False
-        return self._try_file()
-
-    def _try_file(self) -> bool:
-        """With the thread's lock held: take the file's, or give the thread's back."""
-        got = False
-        try:
-            got = self.file.try_acquire()
-            if got:
-                self.words.store(self.first_word + self.HOLDER, os.getpid())
-        finally:
-            if not got:
-                self.threads.release()
-        return got
-
-    def acquire(self, timeout_s: float | None) -> None:
-        """Take the lock; LockTimeout, naming the holder, after `timeout_s` seconds (None: wait for ever)."""
-        began = time.monotonic()
-        while not self.try_acquire():
-            waited_s = time.monotonic() - began
-            if timeout_s is not None and waited_s >= timeout_s:
-                raise LockTimeout(self.file.path.name, holder_pid=self.holder, waited_s=waited_s)
-            self._sleep()
-
-    def _sleep(self) -> None:
-        sequence = self.words.load(self.first_word + self.SEQUENCE)
-        self.words.add(self.first_word + self.WAITERS, 1)
-        try:
-            self.words.wait(self.first_word + self.SEQUENCE, sequence, LOOK_AGAIN_S)
-        finally:
-            self.words.lower(self.first_word + self.WAITERS, 1)
-
-    def release(self) -> None:
-        self.words.store(self.first_word + self.HOLDER, 0)
-        try:
-            self.file.release()
-        finally:
-            self.threads.release()
-        if self.words.load(self.first_word + self.WAITERS):
-            self.words.add(self.first_word + self.SEQUENCE, 1)
-            self.words.wake(self.first_word + self.SEQUENCE)
-
-    @contextmanager
-    def held(self, timeout_s: float | None) -> Iterator[None]:
-        self.acquire(timeout_s)
-        try:
-            yield
-        finally:
-            self.release()
-
-    def close(self) -> None:
-        self.file.close()

@@ -160,6 +160,11 @@ class Table(MutableMapping[Any, Row]):
             return None
         return row if row is not None else self._adopt(key)
 
+    def _held(self, key: bytes) -> Row:
+        """The one Row object of a key, even of a deleted row."""
+        row = self._rows.get(key)
+        return row if row is not None else self._adopt(key)
+
     def _adopt(self, key: bytes) -> Row:
         row = self._rows[key] = Row(self, key)
         return row
@@ -182,7 +187,7 @@ class Table(MutableMapping[Any, Row]):
         self._session._require_writable()
         encoded = encode_key(key)
         existing = self._find(encoded)
-        row = existing if existing is not None else self._rows.get(encoded) or self._adopt(encoded)
+        row = existing if existing is not None else self._held(encoded)
         values = {name: tracked(value, row) for name, value in columns.items()}
         encode_row(values)  # what can't be stored is refused here, before anything changes
         if existing is None:
@@ -297,10 +302,8 @@ class Table(MutableMapping[Any, Row]):
         self._session._observe(self.table, condition)
 
     def item(self, key: bytes) -> Row | None:
-        row = self._rows.get(key)
-        if row is not None and row._state == "deleted":
-            return None
-        return row if row is not None else self._adopt(key)
+        row = self._held(key)
+        return None if row._state == "deleted" else row
 
     def column(self, name: str) -> Column:
         return Column(name)

@@ -200,9 +200,11 @@ class Session:
             if writes:
                 self._require_writable()
             number = self._written(snapshot, writes, force, durability or self._options.durability)
+            self._doomed = True  # until all parts know: an interrupt here must not leave changes to be written again
             self._end_snapshot()
             for part in list(self._parts.values()):
                 part.committed(number)
+            self._doomed = False
         self._run_hooks("after_commit")
         return number
 

@@ -22,7 +22,7 @@ LAYER = {
     "codec": "codec",
     "journal": "journal",
     **dict.fromkeys(["tc", "_tc"], "tc"),
-    **dict.fromkeys(["files", "_system"], "files"),
+    **dict.fromkeys(["files", "_system", "_locks"], "files"),
     **dict.fromkeys(["errors", "_version"], "errors"),
 }
 FACES = {"__init__", "database"}  # on top: import everything, and nothing below imports them

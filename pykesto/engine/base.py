@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from .. import tc
-from ..errors import CorruptionError, StorageError
+from ..errors import ClosedError, CorruptionError, StorageError
 from ..files import crc32c, remove, sync_directory, sync_file, translated
 from ..store import IndexDefinition, Row
 from .layout import Layout, files_in, table_file
@@ -59,6 +59,7 @@ class Base:
         self.users = 0
         self._tables: dict[str, tc.Table] = {}
         self._lock = threading.Lock()
+        self._closed = False
 
     @property
     def mark(self) -> Mark:
@@ -71,6 +72,8 @@ class Base:
         found = self._tables.get(name)
         if found is None and name in self.stamp.tables:
             with self._lock:
+                if self._closed:
+                    raise ClosedError(f"base {self.number} of {self.layout.directory} is closed")
                 found = self._tables.get(name)
                 if found is None:
                     found = self._tables[name] = tc.Table(self._path(name), "r", lock=False)
@@ -154,6 +157,7 @@ class Base:
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             for table in self._tables.values():
                 table.close()
             self._tables.clear()
@@ -248,7 +252,8 @@ class BaseBuilder:
     def finish(self, mark: Mark, schema: Mapping[str, tuple[IndexDefinition, ...]]) -> Stamp:
         """Sync every file and the directory, then stamp the base."""
         for path in files_in(self.directory):
-            path.chmod(self.mode)  # the library makes files that everyone may read
+            with translated("set the mode of", path):
+                path.chmod(self.mode)  # the library makes files that everyone may read
             sync_file(path)
         sync_directory(self.directory)
         stamp = Stamp(mark, secrets.token_hex(8), dict(schema))

@@ -30,11 +30,8 @@ class Report:
 def check(attachment: Attachment) -> Report:
     """Check everything; holds off checkpoints meanwhile, but neither readers nor commits."""
     store = attachment.store
-    store.checkpoint_lock.acquire(None)
-    try:
+    with store.checkpoint_lock.held(None):
         return _Check(store).run()
-    finally:
-        store.checkpoint_lock.release()
 
 
 class _Check:

@@ -12,7 +12,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from ..errors import CorruptionError, Error
+from ..errors import CorruptionError
 from ..journal import Reader, SegmentGone
 from ..store import Row
 from .base import BaseBuilder, Stopped
@@ -47,22 +47,22 @@ class Outcome:
 def checkpoint(store: EmbeddedStore, gate: Gate, *, wait: bool = False) -> Outcome:
     """Run one checkpoint, if nobody else does, or after whoever does."""
     began = time.monotonic()
-    if wait:
-        store.checkpoint_lock.acquire(None)
-    elif not store.checkpoint_lock.try_acquire():
-        return Outcome(False, "another process or thread is at it")
-    try:
+    lock = store.checkpoint_lock
+    with lock.held(None) if wait else lock.tried() as got:
+        if not got:
+            return Outcome(False, "another process or thread is at it")
+        store.require_open()
         store.state.refuse_if_poisoned()
-        with gate.open():
-            return _Checkpoint(store, gate).run(began)
-    except Stopped:
-        return Outcome(False, "stopped")
-    finally:
-        store.checkpoint_lock.release()
+        try:
+            with gate.open():
+                gate.refuse_if_stopping()
+                return _Checkpoint(store, gate).run(began)
+        except Stopped:
+            return Outcome(False, "stopped")
 
 
 class Gate:
-    """Lets a fork wait until no Tokyo Cabinet writer is open in this process, and asks one that is to stop."""
+    """Lets a fork, or a close, wait until no Tokyo Cabinet writer is open in this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -74,16 +74,22 @@ class Gate:
     def stopping(self) -> bool:
         return self._stop.is_set()
 
-    def stop(self) -> None:
-        self._stop.set()
+    def refuse_if_stopping(self) -> None:
+        if self.stopping():
+            raise Stopped("before it began")
 
     def shut(self) -> None:
-        """Stop the work, and return when it has stopped."""
-        self.stop()
+        """Ask the work to stop, and return when it has."""
+        self._stop.set()
         self._lock.acquire()
 
     def reopen(self) -> None:
         self._stop.clear()
+        self._lock.release()
+
+    def close(self) -> None:
+        """Shut for good: whoever waits to work is turned away."""
+        self.shut()
         self._lock.release()
 
 
@@ -226,7 +232,7 @@ class Checkpointer:
         if self._closing:
             return
         with self._lock:
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="pykesto checkpoint", daemon=True)
                 self._thread.start()
         self._wanted.set()
@@ -251,8 +257,9 @@ class Checkpointer:
                 pause_s = 0.0 if outcome.done else 0.2
                 if outcome.left_bytes >= JOURNAL_BYTES:
                     self._wanted.set()
-            except Error as error:
-                _log.warning("checkpoint of %s failed: %s", self.store.layout.directory, error)
+            except Exception as error:  # noqa: BLE001 - whatever went wrong, the journal keeps everything: try again
+                if not self._closing:
+                    _log.warning("checkpoint of %s failed: %s", self.store.layout.directory, error, exc_info=error)
                 pause_s = 5.0
             # No more than half of the time is spent on checkpoints, and one that could not be is not tried at once.
             self._not_before = time.monotonic() + max(pause_s, time.monotonic() - began)
@@ -264,5 +271,4 @@ class Checkpointer:
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(CLOSING_PATIENCE_S)
-            self.gate.stop()
-            thread.join()
+        self.gate.close()  # another thread may be in checkpoint(): two at one base, with its locks gone, would break it

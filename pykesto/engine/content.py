@@ -11,7 +11,7 @@ from ..errors import CorruptionError, UsageError
 from ..store import SchemaChange
 
 KEY_BYTES_MAX = 1 << 16
-IMAGE_BYTES_MAX = (1 << 31) - (1 << 16)  # what Tokyo Cabinet can store in a C int, less its own
+IMAGE_BYTES_MAX = (1 << 31) - (1 << 20)  # what Tokyo Cabinet can store in a C int, less its own
 
 _U32 = struct.Struct("<I")
 _ROW = struct.Struct("<II")

@@ -8,7 +8,6 @@ Whether a process lives is told by its slot file being locked, not by its pid, w
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass
 
 from ..errors import StorageError
@@ -99,14 +98,12 @@ class Control:
             f"{SLOTS} processes have {self.layout.directory} open; no slot is free", path=self.layout.attached
         )
 
-    def pin(self, slot: int, bases: set[int], oldest: int | None) -> None:
-        """Publish what this process needs. Followed by a full fence."""
+    def pin(self, slot: int, bases: set[int], oldest: tuple[int, int] | None) -> None:
+        """Publish what this process needs: bases, and the journal from (position, since when). Then a full fence."""
         mask = sum(1 << base for base in bases)
-        self.words.store(self._slot_word(slot, _OLDEST), 0 if oldest is None else oldest + 1)
-        if oldest is None:
-            self.words.store(self._slot_word(slot, _SINCE), 0)
-        elif not self.words.load(self._slot_word(slot, _SINCE)):
-            self.words.store(self._slot_word(slot, _SINCE), int(time.time()))
+        position, since_s = (oldest[0] + 1, oldest[1]) if oldest else (0, 0)
+        self.words.store(self._slot_word(slot, _SINCE), since_s)
+        self.words.store(self._slot_word(slot, _OLDEST), position)
         self.words.store(self._slot_word(slot, _PINNED_BASES), mask)
         self.words.fence()
 

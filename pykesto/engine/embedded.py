@@ -21,12 +21,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ..errors import ClosedError, CommitUnknown, CorruptionError, LockTimeout, SnapshotExpired, StorageError, UsageError
+from ..errors import ClosedError, CommitUnknown, CorruptionError, LockTimeout, SnapshotExpired, StorageError
 from ..files import FileLock, ProcessLock
 from ..journal import (
     GroupSync,
     JournalState,
     Reader,
+    Record,
     Recovered,
     SegmentGone,
     Segments,
@@ -39,11 +40,11 @@ from ..store import Durability, Isolation, Reads, Snapshot, Writes
 from .base import Base, BaseBuilder
 from .content import Commit, pack_commit, unpack_commit
 from .control import CHECKPOINT_LOCK_WORDS, COMMIT_LOCK_WORDS, JOURNAL_WORDS, SYNC_LOCK_WORDS, Control, base_of
-from .layout import Layout
+from .layout import Layout, require_index_name
 from .manifest import Manifest, Mark, create_manifest, read_manifest, read_stamp, write_manifest
 from .overlay import Overlay
 from .snapshot import BaseSnapshot
-from .validation import check_unique, needs_unique_check, validate
+from .validation import check_unique, needs_unique_check, refuse_other_index, validate
 
 ATTACH_TIMEOUT_S = 60.0
 _RETRIES = 100
@@ -104,13 +105,16 @@ class EmbeddedStore:
         self._locks.append(lock)
         return lock
 
+    def _process_lock(self, name: str, first_word: int) -> ProcessLock:
+        return ProcessLock(FileLock(self.layout.lock(name), mode=self.mode), self.control.words, first_word)
+
     def _open_parts(self) -> None:
         words = self.control.words
         self.state = JournalState(words, JOURNAL_WORDS)
         self.segments = Segments(self.layout.journal, mode=self.mode)
-        self.commit_lock = ProcessLock(self.layout.lock("commit"), words, COMMIT_LOCK_WORDS, mode=self.mode)
-        self.sync_lock = ProcessLock(self.layout.lock("sync"), words, SYNC_LOCK_WORDS, mode=self.mode)
-        self.checkpoint_lock = ProcessLock(self.layout.lock("checkpoint"), words, CHECKPOINT_LOCK_WORDS, mode=self.mode)
+        self.commit_lock = self._process_lock("commit", COMMIT_LOCK_WORDS)
+        self.sync_lock = self._process_lock("sync", SYNC_LOCK_WORDS)
+        self.checkpoint_lock = self._process_lock("checkpoint", CHECKPOINT_LOCK_WORDS)
         self.sync = GroupSync(self.segments, self.state, sync_lock=self.sync_lock, commit_lock=self.commit_lock)
         self.writer = Writer(self.segments, self.state, self.sync)
 
@@ -182,7 +186,8 @@ class EmbeddedStore:
             return
         try:
             if alive.try_acquire():
-                self._close_cleanly()
+                with self.commit_lock.held(ATTACH_TIMEOUT_S):  # a thread of this process may be in the midst of one
+                    self._close_cleanly()
         finally:
             self._let_go()
 
@@ -190,7 +195,7 @@ class EmbeddedStore:
         """The last one out: everything is synced, and says so."""
         if self.state.poisoned:
             return
-        self.sync.make_durable(self.state.end)
+        self.sync.sync_alone(self.state.end)
         if not self.state.clean and not self.state.rolling:
             self.segments.get(self.state.segment).write_mark(self.state.end, clean=True)
 
@@ -200,6 +205,7 @@ class EmbeddedStore:
             for base in [*self._old_bases, *([self._base] if self._base else [])]:
                 base.close()
             self._old_bases, self._base = [], None
+            self._reader = self._overlay = self.recovered = None  # the last references to descriptors of the journal
             for lock in reversed(self._locks):
                 lock.close()
             for name in ("commit_lock", "sync_lock", "checkpoint_lock", "segments", "control"):
@@ -210,6 +216,7 @@ class EmbeddedStore:
         """In a forked child: the parent goes on with all of this. The driver abandons its handles by itself."""
         self.closed = True
         self.lock = threading.RLock()
+        self.segments.abandon()
         self._old_bases, self._base = [], None
         self._let_go()
 
@@ -225,20 +232,26 @@ class EmbeddedStore:
             self.require_open()
             base, overlay = self._catch_up()
             assert self._reader is not None
-            snapshot = BaseSnapshot(base, overlay, position=self._reader.position, pid=self.pid, on_close=self._end)
+            snapshot = BaseSnapshot(self, base, overlay, position=self._reader.position)
             base.users += 1
             self._snapshots.add(snapshot)
             self._publish_pins()
             return snapshot
 
-    def _end(self, snapshot: BaseSnapshot) -> None:
+    def end(self, snapshot: BaseSnapshot) -> None:
         """May be called by a finalizer, in the midst of anything: only note it, and release if nobody is at work."""
         if snapshot.closed or self.closed or snapshot.pid != os.getpid():
             return
         snapshot.closed = True
         self._ended.append(snapshot)
-        if self.lock.acquire(blocking=False):
+        self._settle()
+
+    def _settle(self) -> None:
+        """Release what has ended, unless another thread is at work: it does so when it is through."""
+        while self._ended and self.lock.acquire(blocking=False):
             try:
+                if self._busy:
+                    return
                 self._release_ended()
             finally:
                 self.lock.release()
@@ -246,17 +259,20 @@ class EmbeddedStore:
     @contextmanager
     def _at_work(self) -> Iterator[None]:
         """Hold self.lock; a finalizer that runs in the midst leaves its snapshot in `_ended`, for the end of this."""
-        with self.lock:
-            was, self._busy = self._busy, True
-            try:
-                yield
-            finally:
-                self._busy = was
-                self._release_ended()
+        try:
+            with self.lock:
+                was, self._busy = self._busy, True
+                try:
+                    yield
+                finally:
+                    self._busy = was
+        finally:
+            self._settle()
 
     def _release_ended(self) -> None:
-        """With self.lock: give up what closed snapshots held, unless this thread is in the midst of something."""
-        if self._busy or self.closed:
+        """With self.lock, and not at work: give up what closed snapshots held."""
+        if self.closed:
+            self._ended.clear()
             return
         released = False
         while self._ended:
@@ -322,7 +338,8 @@ class EmbeddedStore:
         bases = {s.base.number for s in self._snapshots}
         if also is not None:
             bases.add(also)
-        self.control.pin(self.slot, bases, min((s.position for s in self._snapshots), default=None))
+        oldest = min(self._snapshots, key=lambda s: s.position, default=None)
+        self.control.pin(self.slot, bases, None if oldest is None else (oldest.position, oldest.began_s))
 
     def _catch_up(self) -> tuple[Base, Overlay]:
         """At work: stand on the current base, pinned, with everything published since in the overlay."""
@@ -410,35 +427,38 @@ class EmbeddedStore:
             CommitUnknown: nobody can know.
         """
         assert isinstance(snapshot, BaseSnapshot)
-        self.require_open()
-        self._refuse_foreign(snapshot)
+        snapshot.require_usable()
         if not writes:
             if durability == "full":
                 self.sync.make_durable(snapshot.position)
             return snapshot.version
         self.state.refuse_if_poisoned()
+        for change in writes.schema:
+            if change.kind == "create_index":
+                require_index_name(change.table, change.column)
         about = {"note": note, "pid": self.pid} if note else {"pid": self.pid}
         commit = Commit(writes.rows, tuple(writes.schema), about)
         payload = pack_commit(commit)
-        with self.commit_lock.held(lock_timeout_s), self._at_work():
-            self.require_open()
-            self.state.refuse_if_poisoned()
-            overlay = self._tail_for(snapshot, force)
-            if not force:
-                validate(snapshot, reads, writes, isolation)
-            if needs_unique_check(overlay, writes):
-                with self.snapshot_held() as newest:
-                    check_unique(newest, writes)
-            number, end = self._append(commit, payload)
-        if durability == "full":
-            self._wait_durable(end)
-        return number
-
-    def _refuse_foreign(self, snapshot: BaseSnapshot) -> None:
-        if snapshot.pid != os.getpid():
-            raise UsageError(
-                "the session was begun before a fork, in the parent", hint="begin a new session in this process"
-            )
+        written: list[Record] = []
+        try:
+            with self.commit_lock.held(lock_timeout_s), self._at_work():
+                self.require_open()
+                self.state.refuse_if_poisoned()
+                overlay = self._tail_for(snapshot, force)
+                if not force:
+                    validate(snapshot, reads, writes, isolation)
+                refuse_other_index(overlay, writes)
+                if needs_unique_check(overlay, writes):
+                    with self.snapshot_held() as newest:
+                        check_unique(newest, writes)
+                self._append(commit, payload, written)
+            if durability == "full":
+                self.sync.make_durable(written[0].end)
+        except BaseException as error:
+            if not written or isinstance(error, CommitUnknown):
+                raise
+            raise CommitUnknown(f"the commit was written, but not seen to reach stable storage: {error}") from error
+        return written[0].number
 
     def _tail_for(self, snapshot: BaseSnapshot, force: bool) -> Overlay:
         """Bring the overlay to the journal's end; SnapshotExpired if the snapshot's own overlay could not follow."""
@@ -456,26 +476,15 @@ class EmbeddedStore:
         finally:
             snapshot.close()
 
-    def _append(self, commit: Commit, payload: bytes) -> tuple[int, int]:
-        """With both locks: append, publish, and take the commit into the overlay."""
+    def _append(self, commit: Commit, payload: bytes, written: list[Record]) -> None:
+        """With both locks: append, publish, note that in `written`, and take the commit into the overlay."""
         reader, overlay = self._reader, self._overlay
         assert reader is not None and overlay is not None
-        begin = reader.position
         self._stale = True
         try:
-            record = self.writer.append(reader, payload)
-            overlay.apply(record.number, commit)
-        except BaseException as error:
-            if reader.position == begin:
-                self._stale = False  # nothing was published
-            elif not isinstance(error, CommitUnknown):
-                raise CommitUnknown("interrupted after the commit was written") from error
+            self.writer.append(reader, payload, written)
+        except StorageError:
+            self._stale = False  # nothing was published
             raise
+        overlay.apply(written[0].number, commit)
         self._stale = False
-        return record.number, record.end
-
-    def _wait_durable(self, end: int) -> None:
-        try:
-            self.sync.make_durable(end)
-        except BaseException as error:
-            raise CommitUnknown(f"the commit was written, but not seen to reach stable storage: {error}") from error

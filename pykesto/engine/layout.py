@@ -14,13 +14,15 @@ import hashlib
 import os
 import string
 from pathlib import Path
+from urllib.parse import quote
 
-from ..errors import FormatError, StorageError
+from ..errors import FormatError, UsageError
 from ..files import sync_directory, translated
 
 OWN_NAMES = frozenset(
     {
         "MANIFEST",
+        "MANIFEST.new",
         "control",
         "attach.lock",
         "alive.lock",
@@ -33,13 +35,20 @@ OWN_NAMES = frozenset(
     }
 )
 _PLAIN = frozenset(string.ascii_letters + string.digits + "_-")
+_PATTERN = frozenset("*?[]\\")
 _LONGEST_NAME = 100
+_NAME_BYTES_MAX = 255
 
 
 class Layout:
     """Paths in the directory of one database."""
 
     def __init__(self, directory: Path) -> None:
+        if odd := sorted(set(str(directory)) & _PATTERN):
+            raise UsageError(
+                f"a database can't be in {directory}: Tokyo Cabinet takes {' '.join(odd)} in its path for a pattern",
+                hint="choose a directory whose path has none of * ? [ ] and no backslash",
+            )
         self.directory = directory
         self.manifest = directory / "MANIFEST"
         self.control = directory / "control"
@@ -105,5 +114,12 @@ def files_in(directory: Path) -> list[Path]:
         return [directory / name for name in os.listdir(directory)]
 
 
-def is_missing(error: StorageError) -> bool:
-    return isinstance(error.__cause__, FileNotFoundError)
+def require_index_name(table: str, column: str) -> None:
+    """Refuse a column whose index could have no file: the library puts the name, URL-encoded, into the file's."""
+    name = f"{table_file(table)}.idx.{quote(column, safe='')}.lex.wal"
+    if "\0" in column or len(name) > _NAME_BYTES_MAX:
+        raise UsageError(
+            f"an index on a column named {column[:40]!r} (of {len(column)} characters) can't be kept: its file name "
+            f"would hold a NUL or take {len(name)} bytes of {_NAME_BYTES_MAX}",
+            hint="give the column a shorter name",
+        )

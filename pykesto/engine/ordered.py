@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from typing import Any
 
-_FEW = 64  # so many are put in one by one; more are sorted in at once
+_FEW = 64
 
 
 class Ordered:
@@ -17,9 +17,9 @@ class Ordered:
 
     def __init__(self) -> None:
         self._all: set[Any] = set()
-        self._sorted: list[Any] = []
-        self._new: list[Any] = []  # in `_all`, not yet in `_sorted`
-        self._gone: set[Any] = set()  # not in `_all` any more, still in `_sorted` or `_new`
+        # In order, and not yet sorted in: one tuple, so that an interrupt never leaves an item in both.
+        self._items: tuple[list[Any], list[Any]] = [], []
+        self._gone: set[Any] = set()  # not in `_all` any more, but still among the items
 
     def __len__(self) -> int:
         return len(self._all)
@@ -32,7 +32,7 @@ class Ordered:
         if item in self._gone:
             self._gone.remove(item)
         else:
-            self._new.append(item)
+            self._items[1].append(item)
 
     def discard(self, item: Any) -> None:
         """Take an item out, if it is there."""
@@ -40,22 +40,26 @@ class Ordered:
             self._all.remove(item)
             self._gone.add(item)
             if len(self._gone) > len(self._all) + _FEW:
-                self._sorted, self._new = sorted(self._all), []
-                self._gone.clear()
+                self._items, self._gone = (sorted(self._all), []), set()
 
-    def _sort(self) -> None:
-        if len(self._new) <= _FEW:
-            for item in self._new:
-                insort(self._sorted, item)
+    def _in_order(self) -> list[Any]:
+        """All items in order, those that are gone among them."""
+        ordered, new = self._items
+        if not new:
+            return ordered
+        if len(new) < _FEW:
+            made = ordered.copy()
+            for item in new:
+                insort(made, item)
         else:
-            self._sorted += self._new
-            self._sorted.sort()
-        self._new = []
+            made = sorted(ordered + new)  # two sorted runs and a few items: timsort merges them
+        self._items = made, []
+        return made
 
     def between(self, lo: Any = None, hi: Any = None) -> list[Any]:
         """The items with lo <= item < hi, in order; None leaves that side open."""
-        self._sort()
-        begin = 0 if lo is None else bisect_left(self._sorted, lo)
-        end = len(self._sorted) if hi is None else bisect_left(self._sorted, hi)
-        found = self._sorted[begin:end]
+        ordered = self._in_order()
+        begin = 0 if lo is None else bisect_left(ordered, lo)
+        end = len(ordered) if hi is None else bisect_left(ordered, hi)
+        found = ordered[begin:end]
         return [item for item in found if item not in self._gone] if self._gone else found

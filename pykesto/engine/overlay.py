@@ -128,9 +128,12 @@ class Overlay:
             found = self.tables.get(table)
             return found.keys.between(lo, hi) if found else []
 
-    def index_between(self, table: str, column: str, lo: bytes, hi: bytes) -> list[tuple[bytes, bytes]]:
+    def index_between(self, table: str, column: str, lo: bytes, hi: bytes) -> list[tuple[bytes, bytes]] | None:
+        """The (value, key) entries with lo <= value < hi; None if there is no such index (any more)."""
         with self._lock:
-            return self.tables[table].indexes[column].between((lo,), (hi,))
+            found = self.tables.get(table)
+            entries = found.indexes.get(column) if found else None
+            return None if entries is None else entries.between((lo,), (hi,))
 
     def indexed(self, table: str, column: str) -> bool:
         found = self.tables.get(table)

@@ -13,8 +13,8 @@ class Schema:
     def __init__(self, tables: Mapping[str, tuple[IndexDefinition, ...]]) -> None:
         self._tables = {table: dict.fromkeys(indexes) for table, indexes in tables.items()}
 
-    def apply(self, changes: Iterable[SchemaChange], tables: Iterable[str]) -> None:
-        """Take in a commit: its schema changes, and the tables that it wrote to."""
+    def apply(self, changes: Iterable[SchemaChange], rows: Mapping[str, Mapping[bytes, bytes | None]]) -> None:
+        """Take in a commit: its schema changes, and the tables that it wrote to (a dropped one, only deletions)."""
         for change in changes:
             if change.kind == "create_index":
                 self._tables.setdefault(change.table, {})[IndexDefinition(change.column, change.unique)] = None
@@ -23,8 +23,9 @@ class Schema:
                 self._tables[change.table] = {i: None for i in indexes if i.column != change.column}
             else:
                 self._tables.pop(change.table, None)
-        for table in tables:
-            self._tables.setdefault(table, {})
+        for table, images in rows.items():
+            if table not in self._tables and any(image is not None for image in images.values()):
+                self._tables[table] = {}
 
     def indexes(self, table: str) -> tuple[IndexDefinition, ...]:
         return tuple(self._tables.get(table, ()))

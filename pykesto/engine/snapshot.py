@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+import time
+from collections.abc import Iterator
+from typing import Protocol
 
+from ..errors import ClosedError, UsageError
 from ..store import IndexDefinition, Row
 from .base import Base
 from .overlay import Overlay, Version
+
+
+class Owner(Protocol):
+    """The attachment that a snapshot belongs to."""
+
+    pid: int
+
+    def require_open(self) -> None: ...
+
+    def end(self, snapshot: BaseSnapshot) -> None: ...
 
 
 class BaseSnapshot:
@@ -15,17 +29,27 @@ class BaseSnapshot:
     `close` gives up the pins; it may be called again, from any thread.
     """
 
-    def __init__(
-        self, base: Base, overlay: Overlay, *, position: int, pid: int, on_close: Callable[[BaseSnapshot], None]
-    ) -> None:
+    def __init__(self, owner: Owner, base: Base, overlay: Overlay, *, position: int) -> None:
         self.base, self.overlay = base, overlay
         self.version = overlay.version
         self.position = position
-        self.pid = pid
-        self._on_close = on_close
+        self.began_s = int(time.time())
+        self.pid = owner.pid
+        self.owner = owner
         self.closed = False
 
+    def require_usable(self) -> None:
+        """Refuse a snapshot that pins nothing here: of the parent of a fork, or of a closed database."""
+        if self.pid != os.getpid():
+            raise UsageError(
+                "the session was begun before a fork, in the parent", hint="begin a new session in this process"
+            )
+        self.owner.require_open()
+        if self.closed:
+            raise ClosedError("the session's snapshot has ended")
+
     def get(self, table: str, key: bytes) -> Row | None:
+        self.require_usable()
         version = self.overlay.visible(table, key, self.version)
         if version is None:
             return self.base.get(table, key)
@@ -34,6 +58,7 @@ class BaseSnapshot:
     def scan(
         self, table: str, lo: bytes | None = None, hi: bytes | None = None, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, Row]]:
+        self.require_usable()
         overlay_keys = self.overlay.keys_between(table, lo, hi)
         if reverse:
             overlay_keys.reverse()
@@ -44,8 +69,13 @@ class BaseSnapshot:
                 yield key, row
 
     def find(self, table: str, column: str, lo: bytes, hi: bytes) -> Iterator[bytes]:
+        entries = self.overlay.index_between(table, column, lo, hi)
+        if entries is None:  # dropped since the query was planned
+            yield from (key for key, _ in self.scan(table))
+            return
+        self.require_usable()
         seen = set()
-        for _, key in self.overlay.index_between(table, column, lo, hi):
+        for _, key in entries:
             if key not in seen:
                 seen.add(key)
                 yield key
@@ -64,7 +94,7 @@ class BaseSnapshot:
         return tuple(self.overlay.schema.tables())
 
     def close(self) -> None:
-        self._on_close(self)
+        self.owner.end(self)
 
 
 def _row(version: Version) -> Row | None:

@@ -77,6 +77,16 @@ def _predicate_conflicts(snapshot: BaseSnapshot, overlay: Overlay, reads: Reads)
                 break
 
 
+def refuse_other_index(overlay: Overlay, writes: Writes) -> None:
+    """Raise ConcurrencyConflict if another commit gave a column an index of the other kind since this one looked."""
+    for change in writes.schema:
+        for index in overlay.indexes(change.table) if change.kind == "create_index" else ():
+            if index.column == change.column and index.unique != change.unique:
+                raise ConcurrencyConflict(
+                    message=f"another commit created an index on {change.column} with unique={index.unique}"
+                )
+
+
 def needs_unique_check(overlay: Overlay, writes: Writes) -> bool:
     """Whether any of these writes could break a unique index."""
     unique = (index.unique for table in writes.rows for index in overlay.indexes(table))

@@ -158,10 +158,10 @@ class Persistent:
 
     Example:
         >>> import pykesto
-        >>> class Person(pykesto.Persistent):
+        >>> class Traveller(pykesto.Persistent):
         ...     name: str
         ...     age: int = 0
-        >>> Person(name="Ann").age
+        >>> Traveller(name="Ann").age
         0
     """
 
