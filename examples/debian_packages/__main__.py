@@ -83,6 +83,10 @@ class Demo:
         self._link(ids)
         with pykesto.open(self.path) as db:
             print(f"counted   {count_sections(db):>7,} sections")
+            done = (
+                db.checkpoint()
+            )  # happens by itself too, but workers that start now begin with little journal to read
+            print(f"checkpoint at version {done.version} in {done.took_s:.1f} s")
         self._work(self.random.sample(list(ids.values()), min(CHOSEN, len(ids))))
         return self._verify(len(records))
 
@@ -119,7 +123,7 @@ class Demo:
         options = self.options
         lives = options.workers + int(options.seconds / KILL_EVERY_S) + 1
         tallies = Tallies(lives)
-        bar = Bar("worked", round(options.seconds), unit="seconds")
+        bar = Bar("worked", round(options.seconds), unit="seconds", rated=False)
         workers = [self._start_worker(n, ids, tallies) for n in range(options.workers)]
         started, killed = len(workers), 0
         end = bar.began + options.seconds

@@ -39,16 +39,15 @@ class Tallies:
 class Bar:
     """A progress bar on a terminal, a line now and then elsewhere."""
 
-    def __init__(self, title: str, total: int, *, unit: str) -> None:
-        self.title, self.total, self.unit = title, total, unit
+    def __init__(self, title: str, total: int, *, unit: str, rated: bool = True) -> None:
+        self.title, self.total, self.unit, self.rated = title, total, unit, rated
         self.began = time.monotonic()
         self.terminal = sys.stdout.isatty()
         self._next_line = 0.0
 
     def show(self, done: int, note: str = "") -> None:
         share = min(1.0, done / self.total) if self.total else 1.0
-        rate = done / max(1e-9, time.monotonic() - self.began)
-        text = f"{self.title:<9} {done:>7,} of {self.total:,} {self.unit} {share:4.0%} {rate:9,.0f}/s {note}"
+        text = f"{self.title:<9} {done:>7,} of {self.total:,} {self.unit} {share:4.0%} {self._rate(done)}{note}"
         if self.terminal:
             filled = int(share * 24)
             print(f"\r[{'#' * filled}{'.' * (24 - filled)}] {text}\033[K", end="", flush=True)
@@ -56,11 +55,13 @@ class Bar:
             print(text, flush=True)
             self._next_line = share + 0.25
 
+    def _rate(self, done: int) -> str:
+        return f"{done / max(1e-9, time.monotonic() - self.began):,.0f}/s " if self.rated else ""
+
     def end(self, done: int, note: str = "") -> float:
         """The last word; returns the seconds it took."""
         took_s = time.monotonic() - self.began
-        rate = done / max(1e-9, took_s)
-        text = f"{self.title:<9} {done:>7,} {self.unit} in {took_s:.1f} s, {rate:,.0f}/s {note}"
+        text = f"{self.title:<9} {done:>7,} {self.unit} in {took_s:.1f} s {self._rate(done)}{note}"
         print(f"\r\033[K{text}" if self.terminal else text, flush=True)
         return took_s
 
