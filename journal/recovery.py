@@ -60,10 +60,11 @@ def recover(segments: Segments, *, position: int, crc: int, number: int) -> Reco
     return Recovered(scan.reader, generation, clean, scan.discarded, scan.records)
 
 
-def create(segments: Segments) -> Recovered:
-    """A new, empty journal."""
-    first = segments.create(lambda salt: SegmentHeader(1, 1, salt, 0, FIRST_CAPACITY, 0))
-    return Recovered(Reader(segments, first, position=0, crc=0, number=0), 1, False, 0, 0)
+def create(segments: Segments, *, start: int = 0, previous_crc: int = 0, generation: int = 1) -> Recovered:
+    """A new, empty journal; that of a copy goes on from where the copied base ends."""
+    first = segments.create(lambda salt: SegmentHeader(1, generation, salt, start, FIRST_CAPACITY, previous_crc))
+    reader = Reader(segments, first, position=start, crc=previous_crc, number=0)
+    return Recovered(reader, generation, False, 0, 0)
 
 
 def is_empty(segments: Segments, number: int) -> bool:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from .engine.attachments import Attachment, attach, detach
+from .engine.backup import backup
 from .engine.check import Report, check
 from .engine.checkpoint import Outcome
 from .engine.stats import Stats, stats
@@ -175,6 +176,16 @@ class Database:
     def checkpoint(self) -> Outcome:
         """Bring a base forward to the end of the journal now. Runs in the background by itself."""
         return self._attached().checkpoint()
+
+    def backup(self, path: str | os.PathLike[str]) -> int:
+        """Copy the database into a new directory while it is in use; return the version that the copy holds.
+
+        Example:
+            >>> import pykesto, tempfile
+            >>> with pykesto.temporary() as db:
+            ...     version = db.backup(tempfile.mkdtemp() + "/copy.kesto")
+        """
+        return backup(self._attached(), Path(os.path.abspath(path)))
 
     def check(self) -> Report:
         """Verify MANIFEST, stamps, rows, indexes and journal; `.problems` is empty when all is well."""

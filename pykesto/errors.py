@@ -235,7 +235,7 @@ class CorruptionError(StorageError):
 
     def __init__(self, message: str, *, path: Any = None, offset: int | None = None, hint: str = "") -> None:
         where = "" if path is None else f"{os.fspath(path)}" + ("" if offset is None else f" at byte {offset}") + ": "
-        super().__init__(where + message, path=path, hint=hint or "restore a backup, or db.repair()")
+        super().__init__(where + message, path=path, hint=hint or "keep the directory as it is, and restore a backup")
         self.offset = offset
 
 

@@ -190,10 +190,10 @@ class BaseBuilder:
         for path in files_in(self.directory):
             remove(path)
 
-    def copy_from(self, source: int) -> None:
-        """Make this base a copy of another, which is immutable."""
+    def copy_from(self, source: Path) -> None:
+        """Make this base a copy of the one in `source`, which is immutable."""
         self.clear()
-        for path in files_in(self.layout.base(source)):
+        for path in files_in(source):
             if path.name != "STAMP":
                 self._stop_if_asked()
                 with translated("copy", path):

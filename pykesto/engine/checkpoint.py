@@ -143,7 +143,7 @@ class _Checkpoint:
         stamp = read_stamp(store.layout, source)
         builder.begin()
         if source != target:
-            builder.copy_from(source)
+            builder.copy_from(store.layout.base(source))
         schema = Schema(stamp.tables)
         reader = self._reader(stamp.mark)
         least = manifest.mark(manifest.current).position
