@@ -95,6 +95,11 @@ class Row(MutableMapping[str, Any]):
         self._k_touch()
         del self._read()[column]
 
+    def setdefault(self, column: str, default: Any = None) -> Any:
+        if column not in self._read():
+            self[column] = default
+        return self[column]  # the tracked copy, so that a change of it is seen
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._read())
 
@@ -220,7 +225,7 @@ class Table(MutableMapping[Any, Row]):
         return self.query.count()
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.query.keys())
+        return map(decode_key, self.query.walk())
 
     def __bool__(self) -> bool:
         return self.query.exists()
@@ -267,22 +272,22 @@ class Table(MutableMapping[Any, Row]):
                         hint="drop it first",
                     )
                 return
-        self._session._change_schema(SchemaChange("create_index", self.table, columns[0], unique))
+        self._session._change_schema(SchemaChange("create_index", self.table, IndexDefinition(columns[0], unique)))
 
     def drop_index(self, column: str) -> None:
         """Drop the index of a column; KeyError if there is none."""
         if all(index.column != column for index in self.indexes()):
             raise KeyError(column)
-        self._session._change_schema(SchemaChange("drop_index", self.table, column))
+        self._session._change_schema(SchemaChange("drop_index", self.table, IndexDefinition(column)))
 
     def indexes(self) -> tuple[IndexDefinition, ...]:
         """The indexes of the table: `.column`, `.unique`."""
         found = dict.fromkeys(self._session._begin().indexes(self.table))
         for change in self._session._schema:
             if change.table == self.table and change.kind == "create_index":
-                found[IndexDefinition(change.column, change.unique)] = None
+                found[change.index] = None
             elif change.table == self.table:
-                found = {index: None for index in found if index.column != change.column}
+                found = {index: None for index in found if index.column != change.index.column}
         return tuple(found)
 
     # As a source of queries
@@ -294,6 +299,12 @@ class Table(MutableMapping[Any, Row]):
 
     def snapshot(self) -> Snapshot:
         return self._session._begin()
+
+    def require_same(self, snapshot: Snapshot) -> None:
+        self._session._require_same(snapshot)
+
+    def require_own(self, operand: Any) -> None:
+        """Rows hold values, which belong to nobody."""
 
     def pending(self) -> Iterable[tuple[bytes, bytes | None]]:
         return self.changes().items()
@@ -314,6 +325,13 @@ class Table(MutableMapping[Any, Row]):
     def delete(self, item: Row) -> None:
         self._session._require_writable()
         self._delete(item)
+
+    def refresh(self, row: Row) -> None:
+        """Drop a row's unsaved changes."""
+        if row._table is not self or row._version is None:
+            raise UsageError(f"{row!r} was not loaded by this session, so there is nothing to refresh it from")
+        self._changed_rows.pop(row._key, None)
+        row._state, row._columns = "clean", None
 
     def set(self, item: Row, column: str, value: Any) -> None:
         item[column] = value
@@ -350,13 +368,23 @@ class Table(MutableMapping[Any, Row]):
 
     def rolled_back(self) -> None:
         self._epoch += 1
-        for row in self._changed_rows.values():
-            if row._state == "new":
-                self._rows.pop(row._key, None)
+        self.restore(None)
+
+    def save(self) -> dict[bytes, tuple[str, bytes]]:
+        return {key: (row._state, encode_row(row._columns or {})) for key, row in self._changed_rows.items()}
+
+    def restore(self, saved: dict[bytes, tuple[str, bytes]] | None) -> None:
+        for key, row in list(self._changed_rows.items()):
+            if saved and key in saved:
+                row._state, image = saved[key]
+                row._columns = {name: tracked(value, row) for name, value in decode_row(image).items()}
+                continue
+            del self._changed_rows[key]
+            if row._version is None:
+                self._rows.pop(key, None)
                 row._state = "deleted"
             else:
                 row._state, row._version, row._columns = "clean", None, None
-        self._changed_rows.clear()
 
     def readable_key(self, key: bytes) -> Any:
         return decode_key(key)

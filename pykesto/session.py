@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -83,6 +84,14 @@ class Part(Protocol):
 
     def rolled_back(self) -> None: ...
 
+    def save(self) -> Any:
+        """The changes as they are now, for `restore`."""
+        ...
+
+    def restore(self, saved: Any) -> None:
+        """Undo what was changed since `save` (None: since the snapshot began)."""
+        ...
+
     def readable_key(self, key: bytes) -> Any: ...
 
 
@@ -134,6 +143,13 @@ class Session:
             self._snapshot = snapshot = self._store.snapshot()
             self._release = weakref.finalize(self, snapshot.close)
         return self._snapshot
+
+    def _require_same(self, snapshot: Snapshot) -> None:
+        if self._snapshot is not snapshot:
+            self._require_usable()
+            raise UsageError(
+                "a loop goes on after its snapshot ended", hint="finish loops before commit() and rollback()"
+            )
 
     def _require_usable(self) -> None:
         if self._closed:
@@ -236,8 +252,10 @@ class Session:
         except ConcurrencyConflict as error:
             raise ConcurrencyConflict([self._readable(c) for c in error.conflicts]) from None
         except UniqueViolation as error:
-            part = self._parts[error.table]
-            raise UniqueViolation(part.label, error.column, _value(error.value), part.readable_key(error.key)) from None
+            part = self._parts.get(error.table, self._parts.get("objects"))
+            assert part is not None
+            label = part.label if part.table == error.table else error.table
+            raise UniqueViolation(label, error.column, _value(error.value), part.readable_key(error.key)) from None
 
     def _readable(self, conflict: Conflict) -> Conflict:
         """A conflict with the table's name and the key as the user knows them."""
@@ -246,6 +264,34 @@ class Session:
             return conflict
         key = None if conflict.key is None else part.readable_key(conflict.key)
         return Conflict(part.label, key, conflict.read_version, conflict.current_version, conflict.detail)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """A block whose changes are undone if an exception leaves it; the exception goes on up. Blocks nest.
+
+        Example:
+            >>> import pykesto
+            >>> with pykesto.temporary() as db, db.transaction() as s:
+            ...     people = s.table("people")
+            ...     people["ann"] = {"age": 40}
+            ...     try:
+            ...         with s.savepoint():
+            ...             people["ann"]["age"] = "forty"
+            ...             raise ValueError
+            ...     except ValueError:
+            ...         print(people["ann"]["age"])
+            40
+        """
+        self._begin()
+        saved = {name: part.save() for name, part in self._parts.items()}
+        schema = list(self._schema)
+        try:
+            yield
+        except BaseException:
+            for name, part in self._parts.items():
+                part.restore(saved.get(name))
+            self._schema = schema
+            raise
 
     def rollback(self) -> None:
         """Undo all changes; the next use begins a new snapshot."""

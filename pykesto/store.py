@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 Durability = Literal["full", "process"]
 Isolation = Literal["serializable", "snapshot"]
@@ -25,25 +25,42 @@ class Row:
     image: bytes
 
 
+SCOPE_COLUMN = "k_class"
+
+
 @dataclass(frozen=True, slots=True)
 class IndexDefinition:
-    """An index of a table on one column."""
+    """An index of a table on one column.
+
+    `unique`: no two rows have an equal value there. With a `scope` that goes for rows whose `k_class` column is one of
+    these names, on behalf of `owner`, and several owners may have rules of their own for one column.
+    """
 
     column: str
     unique: bool = False
+    owner: str = ""
+    scope: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> IndexDefinition:
+        return cls(**fields | {"scope": tuple(fields["scope"])})
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaChange:
     """Create or drop an index, or drop a table whose rows the same commit deletes.
 
-    Creating what exists alike, or dropping what is not there, does nothing.
+    Creating what exists alike, or dropping what is not there, does nothing. Of an owner's rule for a column the scope
+    becomes that of both.
     """
 
     kind: Literal["create_index", "drop_index", "drop_table"]
     table: str
-    column: str = ""
-    unique: bool = False
+    index: IndexDefinition = IndexDefinition("")
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> SchemaChange:
+        return cls(fields["kind"], fields["table"], IndexDefinition.from_json(fields["index"]))
 
 
 class Predicate(Protocol):

@@ -21,7 +21,7 @@ class Owner(Protocol):
 
 
 def tracked(value: Any, owner: Owner) -> Any:
-    """`value`, or a tracked copy of it if it is a list, dict or set; tuples and frozensets hold no such things."""
+    """`value`, or a tracked copy of it if it is a list, dict or set, or a tuple that holds one."""
     kind = type(value)
     if kind is list or kind is TrackedList:
         return TrackedList(owner, value)
@@ -29,6 +29,8 @@ def tracked(value: Any, owner: Owner) -> Any:
         return TrackedDict(owner, value)
     if kind is set or kind is TrackedSet:
         return TrackedSet(owner, value)
+    if kind is tuple and any(type(item) in _HOLDERS for item in value):
+        return tuple(tracked(item, owner) for item in value)
     return value
 
 
@@ -39,7 +41,8 @@ def _telling(name: str, base: type) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         self._owner._k_touch()
         result = plain(self, *args, **kwargs)
-        return self if result is not None and name.startswith("__i") else result
+        in_place = name.startswith("__i") and result is not NotImplemented
+        return self if in_place else result
 
     method.__name__ = name
     method.__doc__ = plain.__doc__
@@ -180,6 +183,8 @@ class TrackedSet(set[Any]):
     __isub__ = _telling("__isub__", set)
     __ixor__ = _telling("__ixor__", set)
 
+
+_HOLDERS = {list, dict, set, tuple, TrackedList, TrackedDict, TrackedSet}
 
 register_container(TrackedList, list)
 register_container(TrackedDict, dict)

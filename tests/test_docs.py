@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DOCUMENTED = [
     "pykesto.database",
+    "pykesto.session",
     "pykesto.objects.persistent",
     "pykesto.query.expressions",
     "pykesto.tc",

@@ -76,4 +76,4 @@ def _unpack(payload: bytes) -> Commit:
                 at += image_size
     if at != len(payload):
         raise ValueError(f"{len(payload) - at} bytes are left over")
-    return Commit(rows, tuple(SchemaChange(**change) for change in heading["schema"]), heading["about"])
+    return Commit(rows, tuple(map(SchemaChange.from_json, heading["schema"])), heading["about"])

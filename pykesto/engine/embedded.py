@@ -435,7 +435,7 @@ class EmbeddedStore:
         self.state.refuse_if_poisoned()
         for change in writes.schema:
             if change.kind == "create_index":
-                require_index_name(change.table, change.column)
+                require_index_name(change.table, change.index.column)
         about = {"note": note, "pid": self.pid} if note else {"pid": self.pid}
         commit = Commit(writes.rows, tuple(writes.schema), about)
         payload = pack_commit(commit)

@@ -50,9 +50,7 @@ class Stamp:
     @classmethod
     def parse(cls, content: bytes, path: Path) -> Stamp:
         fields = _opened(content, path)
-        tables = {
-            name: tuple(IndexDefinition(**index) for index in indexes) for name, indexes in fields["tables"].items()
-        }
+        tables = {name: tuple(map(IndexDefinition.from_json, indexes)) for name, indexes in fields["tables"].items()}
         return cls(Mark(**fields["mark"]), fields["life"], tables)
 
 

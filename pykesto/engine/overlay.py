@@ -96,14 +96,17 @@ class Overlay:
     def _change_maps(self, change: SchemaChange) -> None:
         """Keep an ordered map for each index. A dropped table needs no more: the commit deletes its rows."""
         if change.kind == "create_index":
-            self._build_index(change.table, change.column)
+            self._build_index(change.table, change.index.column)
         elif change.kind == "drop_index":
-            self.table(change.table).indexes.pop(change.column, None)
+            if all(index.column != change.index.column for index in self.indexes(change.table)):
+                self.table(change.table).indexes.pop(change.index.column, None)
         else:
             self.table(change.table).indexes.clear()
 
     def _build_index(self, name: str, column: str) -> None:
         table, entries = self.table(name), Ordered()
+        if column in table.indexes:
+            return  # one map serves all rules for a column
         for key, newest in table.rows.items():
             for version in _chain(newest):
                 if (value := column_value(version.image, column)) is not None:

@@ -9,10 +9,11 @@ miss deletions and rows that moved out.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..codec import decode, is_scalar_encoding, range_of
 from ..errors import ConcurrencyConflict, Conflict, UniqueViolation
-from ..store import IndexDefinition, Isolation, Reads, Writes
+from ..store import SCOPE_COLUMN, IndexDefinition, Isolation, Reads, Writes
 from .overlay import Overlay, column_value
 from .snapshot import BaseSnapshot
 
@@ -81,16 +82,17 @@ def refuse_other_index(overlay: Overlay, writes: Writes) -> None:
     """Raise ConcurrencyConflict if another commit gave a column an index of the other kind since this one looked."""
     for change in writes.schema:
         for index in overlay.indexes(change.table) if change.kind == "create_index" else ():
-            if index.column == change.column and index.unique != change.unique:
+            new = change.index
+            if (index.column, index.owner) == (new.column, new.owner) and index.unique != new.unique:
                 raise ConcurrencyConflict(
-                    message=f"another commit created an index on {change.column} with unique={index.unique}"
+                    message=f"another commit created an index on {index.column} with unique={index.unique}"
                 )
 
 
 def needs_unique_check(overlay: Overlay, writes: Writes) -> bool:
     """Whether any of these writes could break a unique index."""
     unique = (index.unique for table in writes.rows for index in overlay.indexes(table))
-    return any(unique) or any(change.unique for change in writes.schema)
+    return any(unique) or any(change.index.unique for change in writes.schema)
 
 
 def check_unique(newest: BaseSnapshot, writes: Writes) -> None:
@@ -104,38 +106,55 @@ def check_unique(newest: BaseSnapshot, writes: Writes) -> None:
             if index.unique:
                 _check_index(newest, table, index, rows)
     for change in writes.schema:
-        if change.kind == "create_index" and change.unique:
+        if change.kind == "create_index" and change.index.unique:
             every: dict[bytes, bytes | None] = {key: row.image for key, row in newest.scan(change.table)}
             every |= writes.rows.get(change.table, {})
-            _check_among(change.table, change.column, every)
+            _check_among(change.table, _with_known_scope(newest, change.table, change.index), every)
+
+
+def _with_known_scope(newest: BaseSnapshot, table: str, index: IndexDefinition) -> IndexDefinition:
+    """The rule as it will be: what is there already goes on to count."""
+    scopes = (i.scope for i in newest.indexes(table) if (i.column, i.owner) == (index.column, index.owner))
+    return replace(index, scope=index.scope + next(scopes, ()))
 
 
 def _check_index(newest: BaseSnapshot, table: str, index: IndexDefinition, rows: dict[bytes, bytes | None]) -> None:
-    for lo, hi in _check_among(table, index.column, rows):
-        for other in _keys_with(newest, table, index.column, lo, hi):
+    for lo, hi in _check_among(table, index, rows):
+        for other in _keys_with(newest, table, index, lo, hi):
             if other not in rows:
-                raise UniqueViolation(table, index.column, lo, other)
+                raise UniqueViolation(index.owner or table, index.column, lo, other)
 
 
-def _check_among(table: str, column: str, rows: dict[bytes, bytes | None]) -> dict[tuple[bytes, bytes], bytes]:
-    """The values of a column in `rows`, as ranges of what equals them; UniqueViolation if one is there twice."""
+def _unique_value(image: bytes | None, index: IndexDefinition) -> bytes | None:
+    """The encoded value that the rule is about; None for rows out of its scope."""
+    value = column_value(image, index.column)
+    if value is None or not index.scope:
+        return value
+    scope = column_value(image, SCOPE_COLUMN)
+    return value if scope is not None and decode(scope) in index.scope else None
+
+
+def _check_among(
+    table: str, index: IndexDefinition, rows: dict[bytes, bytes | None]
+) -> dict[tuple[bytes, bytes], bytes]:
+    """The unique values in `rows`, as ranges of what equals them; UniqueViolation if one is there twice."""
     values: dict[tuple[bytes, bytes], bytes] = {}
     for key, image in rows.items():
-        encoded = column_value(image, column)
+        encoded = _unique_value(image, index)
         if encoded is None or (value := decode(encoded)) is None:
             continue  # missing and None never collide
         equal = range_of(value) if is_scalar_encoding(encoded) else (encoded, encoded + b"\0")
         if values.setdefault(equal, key) != key:
-            raise UniqueViolation(table, column, encoded, values[equal])
+            raise UniqueViolation(index.owner or table, index.column, encoded, values[equal])
     return values
 
 
-def _keys_with(newest: BaseSnapshot, table: str, column: str, lo: bytes, hi: bytes) -> Iterator[bytes]:
-    """The keys of rows whose value in the column is in lo <= value < hi."""
-    indexed = newest.indexed(table, column)
-    keys = newest.find(table, column, lo, hi) if indexed else (key for key, _ in newest.scan(table))
+def _keys_with(newest: BaseSnapshot, table: str, index: IndexDefinition, lo: bytes, hi: bytes) -> Iterator[bytes]:
+    """The keys of rows whose unique value is in lo <= value < hi."""
+    indexed = newest.indexed(table, index.column)
+    keys = newest.find(table, index.column, lo, hi) if indexed else (key for key, _ in newest.scan(table))
     for key in keys:
         row = newest.get(table, key)
-        value = column_value(row.image, column) if row else None
+        value = _unique_value(row.image, index) if row else None
         if value is not None and lo <= value < hi:
             yield key

@@ -15,12 +15,11 @@ from typing import Any, ClassVar, Protocol, dataclass_transform, get_origin
 
 from ..codec import decode_key
 from ..errors import UsageError
-from ..query import Column, Condition
+from ..query import Column
+from ..query.expressions import stand_for_references
 from ..tracked import tracked
 
 _UNSET: Any = object()
-
-CLASS_COLUMN = "k_class"
 
 
 class Space(Protocol):
@@ -107,28 +106,12 @@ class Attribute:
 
     def __get__(self, obj: Persistent | None, owner: type[Persistent]) -> Any:
         if obj is None:
-            return AttributeColumn(self.name)
+            return Column(self.name)
         return obj._k_missing(self.name)
 
     def initial(self) -> Any:
         """The default of a new object, or _UNSET."""
         return self.field.default_factory() if self.field.default_factory else self.field.default
-
-
-class AttributeColumn(Column):
-    """`Person.age` in a condition. Objects among the operands stand for references to them."""
-
-    __slots__ = ()
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name, encode_operand)
-
-
-def encode_operand(value: Any) -> bytes:
-    """Encode an operand in which persistent objects are references."""
-    from ..codec import encode
-
-    return encode(value, reference_of)
 
 
 def reference_of(value: Any) -> bytes | None:
@@ -138,6 +121,9 @@ def reference_of(value: Any) -> bytes | None:
     if not value._k.key:
         raise UsageError(f"{value!r} is not stored, so nothing can refer to it", hint="s.add() it first")
     return id_of(value._k.key).bytes
+
+
+stand_for_references(reference_of)
 
 
 def id_of(key: bytes) -> uuid.UUID:
@@ -304,16 +290,3 @@ def with_subclasses(cls: type[Persistent]) -> list[type[Persistent]]:
         if known is not cls and issubclass(known, cls):
             found.append(known)
     return found
-
-
-__all__ = [
-    "CLASS_COLUMN",
-    "AttributeColumn",
-    "Condition",
-    "Field",
-    "Persistent",
-    "State",
-    "classes",
-    "field",
-    "with_subclasses",
-]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any, TypeVar
 
-from ..codec import encode, encode_key, range_of
+from ..codec import encode_key, range_of
 from ..errors import UsageError
 from ..query import Query
-from ..query.expressions import InRanges
+from ..query.expressions import Condition, InRanges, Not
 from ..rows import Row, Table
 from ..session import Options, Session
-from ..store import Store
-from .persistent import CLASS_COLUMN, Persistent, with_subclasses
+from ..store import SCOPE_COLUMN, Store
+from .persistent import Persistent, with_subclasses
 from .space import TABLE, ObjectSpace
 
 P = TypeVar("P", bound=Persistent)
@@ -74,9 +74,12 @@ class ObjectSession(Session):
         else:
             raise TypeError(f"{item!r} is neither a row nor a Persistent object")
 
-    def refresh(self, item: Persistent) -> None:
-        """Drop an object's unsaved changes."""
-        self._objects.refresh(item)
+    def refresh(self, item: Persistent | Row) -> None:
+        """Drop the unsaved changes of an object or a row."""
+        if isinstance(item, Row):
+            self.table(item._table.label).refresh(item)
+        else:
+            self._objects.refresh(item)
 
     @property
     def root(self) -> Root:
@@ -84,11 +87,15 @@ class ObjectSession(Session):
         return Root(self)
 
 
-def _of_class(cls: type[Persistent]) -> InRanges | None:
+def _of_class(cls: type[Persistent]) -> Condition:
     if cls is Persistent:
-        return None
-    names = tuple(range_of(known._k_name) for known in with_subclasses(cls))
-    return InRanges(CLASS_COLUMN, names, f"class {cls._k_name}", "class")
+        return Not(_in_classes((RootEntry,)))
+    return _in_classes(with_subclasses(cls))
+
+
+def _in_classes(classes: Iterable[type[Persistent]]) -> InRanges:
+    names = [known._k_name for known in classes]
+    return InRanges(SCOPE_COLUMN, tuple(map(range_of, names)), f"class {names[0]}", "class")
 
 
 class RootEntry(Persistent, name="k.Root"):
@@ -116,12 +123,16 @@ class Root(MutableMapping[str, Any]):
     def __setitem__(self, name: str, value: Any) -> None:
         if not isinstance(name, str):
             raise TypeError(f"a name in the root is a str, not {type(name).__name__}")
-        encode("")  # a value that can't be stored is refused at the commit, with the name of the attribute
         entry = self._entry(name)
         if entry is None:
             self._session.add(RootEntry(name=name, value=value))
         else:
             entry.value = value
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        if name not in self:
+            self[name] = default
+        return self[name]  # the tracked copy, so that a change of it is seen
 
     def __delitem__(self, name: str) -> None:
         entry = self._entry(name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import uuid
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..codec import decode, encode, encode_key, encode_row, find_column, pack_columns, parse_columns
@@ -17,12 +17,12 @@ from ..errors import CodecError, UsageError
 from ..query import Column, Condition
 from ..rows import new_id
 from ..session import Session
-from ..store import IndexDefinition, SchemaChange, Snapshot
+from ..store import SCOPE_COLUMN, IndexDefinition, SchemaChange, Snapshot
 from ..tracked import tracked
-from .persistent import CLASS_COLUMN, AttributeColumn, Persistent, State, classes, id_of
+from .persistent import Persistent, State, classes, id_of
 
 TABLE = "objects"
-_CLASS_INDEX = IndexDefinition(CLASS_COLUMN)
+_CLASS_INDEX = IndexDefinition(SCOPE_COLUMN)
 
 
 class Missing(Persistent):
@@ -125,7 +125,7 @@ class ObjectSpace:
 
     def _unpacked(self, obj: Persistent, image: bytes) -> dict[str, Any]:
         columns = parse_columns(image)
-        columns.pop(CLASS_COLUMN.encode())
+        columns.pop(SCOPE_COLUMN.encode())
         return {name.decode(): tracked(decode(value, self.referred), obj) for name, value in columns.items()}
 
     def touch(self, obj: Persistent) -> None:
@@ -164,7 +164,8 @@ class ObjectSpace:
         """For the codec: the id of a persistent object, which is stored with what refers to it."""
         if not isinstance(value, Persistent):
             return None
-        self.add(value)
+        if value._k.space is not self or value._k.status != "deleted":
+            self.add(value)
         return id_of(value._k.key).bytes
 
     def _packed(self, obj: Persistent) -> bytes:
@@ -190,15 +191,14 @@ class ObjectSpace:
     def require_indexes(self) -> None:
         if not self._changed:
             return
-        wanted = {_CLASS_INDEX: None}
+        wanted = [_CLASS_INDEX]
         for cls in {type(obj) for obj in self._changed.values()}:
-            for attribute in cls._k_attributes.values():
-                if attribute.field.index:
-                    wanted[IndexDefinition(attribute.name, attribute.field.unique)] = None
-        have = set(self._session._begin().indexes(TABLE))
+            wanted += _indexes_of(cls)
+        have = {(index.column, index.owner): index for index in self._session._begin().indexes(TABLE)}
         for index in wanted:
-            if index not in have:
-                self._session._change_schema(SchemaChange("create_index", TABLE, index.column, index.unique))
+            known = have.get((index.column, index.owner))
+            if known is None or not set(index.scope) <= set(known.scope):
+                self._session._change_schema(SchemaChange("create_index", TABLE, index))
 
     def changed(self) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
         objects = self._changed.values()
@@ -218,17 +218,29 @@ class ObjectSpace:
         self._let_go()
 
     def rolled_back(self) -> None:
-        for obj in self._changed.values():
+        self.restore(None)
+        self._let_go()
+
+    def save(self) -> dict[bytes, tuple[str, bytes]]:
+        self.changes()  # adds what is reachable, which the images refer to
+        return {key: (obj._k.status, self._packed(obj)) for key, obj in self._changed.items()}
+
+    def restore(self, saved: dict[bytes, tuple[str, bytes]] | None) -> None:
+        for key, obj in list(self._changed.items()):
             state = obj._k
-            if state.status == "new" or (state.status == "deleted" and state.version is None):
-                self._known.pop(state.key, None)
+            if saved and key in saved:
+                state.status, image = saved[key]
+                self._unload(obj)
+                obj.__dict__.update(self._unpacked(obj, image))
+                state.loaded = True
+                continue
+            del self._changed[key]
+            if state.version is None:
+                self._known.pop(key, None)
                 state.space, state.status, state.key = None, "transient", b""
             else:
-                state.status = "clean"
+                state.status, state.attributes = "clean", None
                 self._unload(obj)
-                state.attributes = None
-        self._changed.clear()
-        self._let_go()
 
     def _let_go(self) -> None:
         """The snapshot is over: the next touch reads the new one, or, after close(), what was loaded here."""
@@ -246,6 +258,13 @@ class ObjectSpace:
     def snapshot(self) -> Snapshot:
         return self._session._begin()
 
+    def require_same(self, snapshot: Snapshot) -> None:
+        self._session._require_same(snapshot)
+
+    def require_own(self, operand: Any) -> None:
+        if isinstance(operand, Persistent) and operand._k.space is not self:
+            self._refuse_foreign(operand)
+
     def pending(self) -> Iterable[tuple[bytes, bytes | None]]:
         return self.changes().items()
 
@@ -256,7 +275,7 @@ class ObjectSpace:
         return self.get(key)
 
     def column(self, name: str) -> Column:
-        return AttributeColumn(name)
+        return Column(name)
 
     def value(self, encoded: bytes) -> Any:
         return decode(encoded, self.referred)
@@ -271,6 +290,16 @@ class ObjectSpace:
         return bytes(item._k.key)
 
 
+def _indexes_of(cls: type[Persistent]) -> Iterator[IndexDefinition]:
+    """The indexes that a class needs. A column has one for all classes; what is unique is a class's own rule."""
+    for attribute in cls._k_attributes.values():
+        if attribute.field.index:
+            yield IndexDefinition(attribute.name)
+        if attribute.field.unique:
+            bases = [c for c in cls.__mro__ if issubclass(c, Persistent) and attribute.name in c._k_attributes]
+            yield IndexDefinition(attribute.name, True, bases[-1]._k_name, (cls._k_name,))
+
+
 def _class_column(cls: type[Persistent]) -> bytes:
     """The packed column that names the class."""
     return _named_class_column(cls._k_name)
@@ -278,11 +307,11 @@ def _class_column(cls: type[Persistent]) -> bytes:
 
 @functools.cache
 def _named_class_column(name: str) -> bytes:
-    return pack_columns([(CLASS_COLUMN.encode(), encode(name))])
+    return pack_columns([(SCOPE_COLUMN.encode(), encode(name))])
 
 
 def _class_of(image: bytes) -> type[Persistent]:
-    encoded = find_column(image, CLASS_COLUMN.encode())
+    encoded = find_column(image, SCOPE_COLUMN.encode())
     name: str = decode(encoded) if encoded is not None else ""
     cls = classes.get(name)
     if cls is None:

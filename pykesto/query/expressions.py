@@ -15,7 +15,17 @@ from typing import Any, ClassVar, NoReturn
 from ..codec import decode, encode, family_range, find_column, is_scalar_encoding, prefix_range, range_of
 from ..errors import UsageError
 
-Encoder = Callable[[Any], bytes]
+_reference: Callable[[Any], bytes | None] | None = None
+
+
+def stand_for_references(reference: Callable[[Any], bytes | None]) -> None:
+    """Let objects among operands stand for references to them: `reference` gives an object's id, or None."""
+    global _reference
+    _reference = reference
+
+
+def _encoded(value: Any) -> bytes:
+    return encode(value, _reference)
 
 
 def _no_truth(what: str) -> NoReturn:
@@ -139,6 +149,7 @@ class InRanges(Condition):
     ranges: tuple[tuple[bytes, bytes], ...]
     text: str
     kind: str = "range"
+    operand: Any = None
 
     def matches(self, key: bytes, image: bytes) -> bool:
         value = encoded_value(self.column, image)
@@ -155,6 +166,7 @@ class Test(Condition):
     column: str
     test: Callable[[Any], bool]
     text: str
+    operand: Any = None
 
     def matches(self, key: bytes, image: bytes) -> bool:
         value = encoded_value(self.column, image)
@@ -162,6 +174,17 @@ class Test(Condition):
 
     def __str__(self) -> str:
         return self.text
+
+
+def operands(condition: Condition) -> Iterator[Any]:
+    """The values that a condition compares with, as they were given."""
+    if isinstance(condition, (And, Or)):
+        for part in condition.parts:
+            yield from operands(part)
+    elif isinstance(condition, Not):
+        yield from operands(condition.part)
+    elif isinstance(condition, (InRanges, Test)):
+        yield condition.operand
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +198,12 @@ class Exists(Condition):
         return f"{self.column} exists"
 
 
-def _equal(column: str, value: Any, encoder: Encoder) -> Condition:
-    encoded = encoder(value)
+def _equal(column: str, value: Any) -> Condition:
+    encoded = _encoded(value)
     if is_scalar_encoding(encoded):
-        return InRanges(column, (_equal_range(encoded),), f"{column} == {value!r}", "equal")
+        return InRanges(column, (_equal_range(encoded),), f"{column} == {value!r}", "equal", value)
     operand = decode(encoded)  # a copy, in which references stand for objects
-    return Test(column, lambda found: bool(found == operand), f"{column} == {value!r}")
+    return Test(column, lambda found: bool(found == operand), f"{column} == {value!r}", value)
 
 
 def _equal_range(encoded: bytes) -> tuple[bytes, bytes]:
@@ -192,7 +215,6 @@ _OPEN: Any = object()  # no bound on that side; None is an operand
 
 def _ordering(
     column: str,
-    encoder: Encoder,
     text: str,
     *,
     lo: Any = _OPEN,
@@ -201,19 +223,19 @@ def _ordering(
     with_hi: bool = False,
 ) -> Condition:
     """lo <(=) value <(=) hi, in the operands' family. `after_lo`: strictly greater; `with_hi`: up to and with hi."""
-    bounds = [_bound(column, value, encoder) for value in (lo, hi) if value is not _OPEN]
+    bounds = [_bound(column, value) for value in (lo, hi) if value is not _OPEN]
     begin, end = bounds[0]
     if any(bound != bounds[0] for bound in bounds):
         return InRanges(column, (), text)  # operands of two families: nothing is between them
     if lo is not _OPEN:
-        begin = _equal_range(encoder(lo))[1 if after_lo else 0]
+        begin = _equal_range(_encoded(lo))[1 if after_lo else 0]
     if hi is not _OPEN:
-        end = _equal_range(encoder(hi))[1 if with_hi else 0]
+        end = _equal_range(_encoded(hi))[1 if with_hi else 0]
     return InRanges(column, ((begin, end),) if begin < end else (), text)
 
 
-def _bound(column: str, value: Any, encoder: Encoder) -> tuple[bytes, bytes]:
-    encoded = encoder(value)
+def _bound(column: str, value: Any) -> tuple[bytes, bytes]:
+    encoded = _encoded(value)
     if not is_scalar_encoding(encoded):
         raise UsageError(f"{column} can't be ordered against {value!r}: only scalars and tuples of them have an order")
     return family_range(decode(encoded))
@@ -222,14 +244,13 @@ def _bound(column: str, value: Any, encoder: Encoder) -> tuple[bytes, bytes]:
 class Column:
     """A column in a condition: `col("age") >= 18`, `col("name").startswith("A")`, `col("tags").contains("bot")`."""
 
-    __slots__ = ("_encode", "_name")
+    __slots__ = ("_name",)
     __hash__: ClassVar[None]  # type: ignore[assignment]
 
-    def __init__(self, name: str, encoder: Encoder = encode) -> None:
+    def __init__(self, name: str) -> None:
         if not isinstance(name, str) or not name:
             raise UsageError(f"a column's name is a str that is not empty, not {name!r}")
         self._name = name
-        self._encode = encoder
 
     @property
     def name(self) -> str:
@@ -237,7 +258,7 @@ class Column:
 
     def equals(self, value: Any) -> Condition:
         """Equal as Python sees it: 1, 1.0 and True are, "1" and b"1" are not."""
-        return _equal(self._name, value, self._encode)
+        return _equal(self._name, value)
 
     eq = equals
 
@@ -246,20 +267,20 @@ class Column:
         return And((Exists(self._name), Not(self.equals(value))))
 
     def gt(self, value: Any) -> Condition:
-        return _ordering(self._name, self._encode, f"{self._name} > {value!r}", lo=value, after_lo=True)
+        return _ordering(self._name, f"{self._name} > {value!r}", lo=value, after_lo=True)
 
     def ge(self, value: Any) -> Condition:
-        return _ordering(self._name, self._encode, f"{self._name} >= {value!r}", lo=value)
+        return _ordering(self._name, f"{self._name} >= {value!r}", lo=value)
 
     def lt(self, value: Any) -> Condition:
-        return _ordering(self._name, self._encode, f"{self._name} < {value!r}", hi=value)
+        return _ordering(self._name, f"{self._name} < {value!r}", hi=value)
 
     def le(self, value: Any) -> Condition:
-        return _ordering(self._name, self._encode, f"{self._name} <= {value!r}", hi=value, with_hi=True)
+        return _ordering(self._name, f"{self._name} <= {value!r}", hi=value, with_hi=True)
 
     def between(self, lo: Any, hi: Any) -> Condition:
         """lo <= value <= hi, both ends included."""
-        return _ordering(self._name, self._encode, f"{lo!r} <= {self._name} <= {hi!r}", lo=lo, hi=hi, with_hi=True)
+        return _ordering(self._name, f"{lo!r} <= {self._name} <= {hi!r}", lo=lo, hi=hi, with_hi=True)
 
     def in_(self, values: Iterable[Any]) -> Condition:
         """Equal to one of `values`."""
@@ -283,15 +304,15 @@ class Column:
 
     def contains(self, item: Any) -> Condition:
         """Python's `in`: an item of a list, tuple or set, a key of a dict, a part of a str or bytes."""
-        operand = decode(self._encode(item))
+        operand = decode(_encoded(item))
 
         def contains(found: Any) -> bool:
             try:
                 return operand in found
-            except TypeError:
-                return False  # no container, or one of another type than the operand
+            except (TypeError, ValueError):
+                return False  # no container, or one that can hold no such thing: 300 in b"..." is a ValueError
 
-        return Test(self._name, contains, f"{self._name} contains {item!r}")
+        return Test(self._name, contains, f"{self._name} contains {item!r}", item)
 
     def matches(self, pattern: str | bytes) -> Condition:
         """re.search finds `pattern` in the value."""

@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from ..codec import decode, decode_key, is_scalar_encoding, range_of
 from ..errors import MultipleResultsFound, NoResultFound, UsageError
 from ..store import Snapshot
-from .expressions import Aggregate, All, And, Column, Computed, Condition, col, encoded_value
+from .expressions import Aggregate, All, And, Column, Computed, Condition, col, encoded_value, operands
 from .planner import Plan, plan
 
 T = TypeVar("T")
@@ -28,6 +28,14 @@ class Source(Protocol[T]):
     def label(self) -> str: ...
 
     def snapshot(self) -> Snapshot: ...
+
+    def require_same(self, snapshot: Snapshot) -> None:
+        """Refuse to go on in a loop whose snapshot has ended."""
+        ...
+
+    def require_own(self, operand: Any) -> None:
+        """Refuse an operand that belongs to another session."""
+        ...
 
     def pending(self) -> Iterable[tuple[bytes, bytes | None]]:
         """The session's own changes: key and new image, None for a deleted row."""
@@ -108,6 +116,8 @@ class Query(Generic[T]):
         made, filters = list(self._conditions), list(self._filters)
         for condition in conditions:
             if isinstance(condition, Condition):
+                for operand in operands(condition):
+                    self._source.require_own(operand)
                 made.append(condition)
             elif callable(condition) and not isinstance(condition, Column):
                 filters.append(condition)
@@ -132,10 +142,17 @@ class Query(Generic[T]):
     # Running it
 
     def __iter__(self) -> Iterator[T]:
-        for key in self._keys():
+        for key in self.walk():
             item = self._source.item(key)
             if item is not None:  # deleted since the loop began
                 yield item
+
+    def walk(self) -> Iterator[bytes]:
+        """The encoded keys, fixed now; UsageError if the snapshot ends before the loop does."""
+        source, snapshot = self._source, self._source.snapshot()
+        for key in self._keys():
+            source.require_same(snapshot)
+            yield key
 
     def keys(self) -> list[Any]:
         """The keys, in order."""
