@@ -95,6 +95,7 @@ class Rows(RuleBasedStateMachine):
         key = self.one_of_the_keys(data)
         del self.table[key]
         del self.model.rows[key]
+        self.held.pop(key, None)  # it stays the deleted row, whatever comes to its key later
 
     @precondition(lambda self: self.model.rows)
     @rule(data=st.data())
@@ -119,6 +120,7 @@ class Rows(RuleBasedStateMachine):
     def rollback(self) -> None:
         self.session.rollback()
         self.model.rollback()
+        self.held = {key: row for key, row in self.held.items() if key in self.model.rows}
 
     @rule()
     def reopen(self) -> None:
