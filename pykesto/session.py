@@ -28,7 +28,7 @@ from .errors import (
     UsageError,
 )
 from .query import Condition
-from .store import Durability, Isolation, Reads, SchemaChange, Snapshot, Store, Writes
+from .store import Durability, Isolation, Reads, SchemaChange, Snapshot, Store, Terms, Writes
 
 _log = logging.getLogger("pykesto")
 
@@ -215,7 +215,11 @@ class Session:
             writes = self._writes()
             if writes:
                 self._require_writable()
-            number = self._written(snapshot, writes, force, durability or self._options.durability)
+            options = self._options
+            terms = Terms(
+                force, options.isolation, durability or options.durability, options.lock_timeout_s, self._note
+            )
+            number = self._written(snapshot, writes, terms)
             self._doomed = True  # until all parts know: an interrupt here must not leave changes to be written again
             self._end_snapshot()
             for part in list(self._parts.values()):
@@ -230,20 +234,10 @@ class Session:
             part.require_indexes()
         return Writes(rows, list(self._schema))
 
-    def _written(self, snapshot: Snapshot, writes: Writes, force: bool, durability: Durability) -> int:
+    def _written(self, snapshot: Snapshot, writes: Writes, terms: Terms) -> int:
         assert self._store is not None
-        options = self._options
         try:
-            return self._store.commit(
-                snapshot,
-                self._reads,
-                writes,
-                force=force,
-                isolation=options.isolation,
-                durability=durability,
-                note=self._note,
-                lock_timeout_s=options.lock_timeout_s,
-            )
+            return self._store.commit(snapshot, self._reads, writes, terms)
         except CommitUnknown:
             self._doomed = True
             raise

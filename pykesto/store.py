@@ -94,6 +94,17 @@ class Writes:
         return bool(self.schema) or any(self.rows.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms to commit: whether and what to validate, when it is done, how long to wait, and a note."""
+
+    force: bool = False
+    isolation: Isolation = "serializable"
+    durability: Durability = "full"
+    lock_timeout_s: float | None = 10.0
+    note: str | None = None
+
+
 class Snapshot(Protocol):
     """One version of the whole database. Reading takes no lock and waits for nobody."""
 
@@ -128,17 +139,6 @@ class Store(Protocol):
 
     def snapshot(self) -> Snapshot: ...
 
-    def commit(
-        self,
-        snapshot: Snapshot,
-        reads: Reads,
-        writes: Writes,
-        *,
-        force: bool,
-        isolation: Isolation,
-        durability: Durability,
-        note: str | None,
-        lock_timeout_s: float | None,
-    ) -> int:
+    def commit(self, snapshot: Snapshot, reads: Reads, writes: Writes, terms: Terms) -> int:
         """Validate and write; return the commit's number. On ConcurrencyConflict nothing was written."""
         ...

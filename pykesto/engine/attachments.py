@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from ..store import Durability, Isolation, Reads, Snapshot, Writes
+from ..store import Reads, Snapshot, Terms, Writes
 from .checkpoint import Checkpointer, Outcome
 from .embedded import EmbeddedStore
 from .layout import Layout
@@ -35,28 +35,8 @@ class Attachment:
         self.checkpointer.notice()  # a database that was left with much journal is opened slowly each time
         return snapshot
 
-    def commit(
-        self,
-        snapshot: Snapshot,
-        reads: Reads,
-        writes: Writes,
-        *,
-        force: bool,
-        isolation: Isolation,
-        durability: Durability,
-        note: str | None,
-        lock_timeout_s: float | None,
-    ) -> int:
-        number = self.store.commit(
-            snapshot,
-            reads,
-            writes,
-            force=force,
-            isolation=isolation,
-            durability=durability,
-            note=note,
-            lock_timeout_s=lock_timeout_s,
-        )
+    def commit(self, snapshot: Snapshot, reads: Reads, writes: Writes, terms: Terms) -> int:
+        number = self.store.commit(snapshot, reads, writes, terms)
         if any(change.kind == "create_index" for change in writes.schema):
             self.checkpointer.want()  # queries can use the index when a base has it
         else:

@@ -36,7 +36,7 @@ from ..journal import (
     is_empty,
     recover,
 )
-from ..store import Durability, Isolation, Reads, Snapshot, Writes
+from ..store import Reads, Snapshot, Terms, Writes
 from .base import Base, BaseBuilder
 from .content import Commit, pack_commit, unpack_commit
 from .control import CHECKPOINT_LOCK_WORDS, COMMIT_LOCK_WORDS, JOURNAL_WORDS, SYNC_LOCK_WORDS, Control, base_of
@@ -408,18 +408,7 @@ class EmbeddedStore:
 
     # Committing
 
-    def commit(
-        self,
-        snapshot: Snapshot,
-        reads: Reads,
-        writes: Writes,
-        *,
-        force: bool,
-        isolation: Isolation,
-        durability: Durability,
-        note: str | None,
-        lock_timeout_s: float | None,
-    ) -> int:
+    def commit(self, snapshot: Snapshot, reads: Reads, writes: Writes, terms: Terms) -> int:
         """Validate, append, publish, and with full durability wait until it is on stable storage.
 
         Raises:
@@ -429,30 +418,30 @@ class EmbeddedStore:
         assert isinstance(snapshot, BaseSnapshot)
         snapshot.require_usable()
         if not writes:
-            if durability == "full":
+            if terms.durability == "full":
                 self.sync.make_durable(snapshot.position)
             return snapshot.version
         self.state.refuse_if_poisoned()
         for change in writes.schema:
             if change.kind == "create_index":
                 require_index_name(change.table, change.index.column)
-        about = {"note": note, "pid": self.pid} if note else {"pid": self.pid}
+        about = {"note": terms.note, "pid": self.pid} if terms.note else {"pid": self.pid}
         commit = Commit(writes.rows, tuple(writes.schema), about)
         payload = pack_commit(commit)
         written: list[Record] = []
         try:
-            with self.commit_lock.held(lock_timeout_s), self._at_work():
+            with self.commit_lock.held(terms.lock_timeout_s), self._at_work():
                 self.require_open()
                 self.state.refuse_if_poisoned()
-                overlay = self._tail_for(snapshot, force)
-                if not force:
-                    validate(snapshot, reads, writes, isolation)
+                overlay = self._tail_for(snapshot, terms.force)
+                if not terms.force:
+                    validate(snapshot, reads, writes, terms.isolation)
                 refuse_other_index(overlay, writes)
                 if needs_unique_check(overlay, writes):
                     with self.snapshot_held() as newest:
                         check_unique(newest, writes)
                 self._append(commit, payload, written)
-            if durability == "full":
+            if terms.durability == "full":
                 self.sync.make_durable(written[0].end)
         except BaseException as error:
             if not written or isinstance(error, CommitUnknown):
