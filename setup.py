@@ -6,6 +6,7 @@ of it in one process would corrupt files: no other module may link it.
 Its static archive is linked where there is one. As Debian builds it the library gives up the processor at every
 32nd internal check (its TCMICROYIELD, a debugging aid): on a machine with work to do, each costs a time slice, and
 a batch of puts takes five times as long. In an archive that call can be replaced; in a shared library it can't.
+So can its system calls, whose failures it overlooks or dies of (pykesto/_tc_io.h).
 """
 
 import os
@@ -14,9 +15,15 @@ import subprocess
 import sysconfig
 from glob import glob
 from pathlib import Path
+from typing import Any
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+
+WRAPPED = (
+    *("sched_yield", "pwrite", "pwrite64", "pread", "pread64", "ftruncate", "ftruncate64", "open", "open64"),
+    *("write", "read", "fsync", "msync", "rename", "unlink", "munmap", "close"),
+)
 
 
 def archive() -> str | None:
@@ -32,13 +39,20 @@ def archive() -> str | None:
     return path if os.path.isabs(path) and os.path.exists(path) else None
 
 
-def tokyo_cabinet() -> dict[str, list[str]]:
+def tokyo_cabinet() -> dict[str, Any]:
+    depends = ["pykesto/_tc_io.h"]
     if (path := archive()) is None:
-        return {"libraries": ["tokyocabinet"]}
+        return {"libraries": ["tokyocabinet"], "depends": depends}
     return {
         "extra_objects": [path],
-        # By their runtime names: Debian's package brings these, not their headers.
-        "extra_link_args": ["-Wl,--wrap=sched_yield", "-Wl,--exclude-libs,ALL", "-l:libz.so.1", "-l:libbz2.so.1.0"],
+        "define_macros": [("PYKESTO_TC_ARCHIVE", "1")],
+        "extra_link_args": [
+            *(f"-Wl,--wrap={call}" for call in WRAPPED),
+            "-Wl,--exclude-libs,ALL",
+            # By their runtime names: Debian's package brings these, not their headers.
+            *("-l:libz.so.1", "-l:libbz2.so.1.0"),
+        ],
+        "depends": depends,
     }
 
 

@@ -9,7 +9,7 @@ cdef extern from "tcutil.h" nogil:
     ctypedef struct TCLIST
     ctypedef struct TCXSTR
     enum:
-        TCESUCCESS, TCETHREAD, TCEINVALID, TCENOFILE, TCEMETA, TCELOCK, TCENOREC
+        TCESUCCESS, TCETHREAD, TCEINVALID, TCENOFILE, TCENOPERM, TCEOPEN, TCEMETA, TCELOCK, TCENOREC, TCEMISC
         TCDBTBTREE, TCDBTTABLE
     void tcfree(void *block)
     c_bool tcpathunlock(const char *path)
@@ -41,6 +41,8 @@ cdef extern from "tchdb.h" nogil:
         uint64_t iter
         uint64_t msiz
         int ecode
+        c_bool fatal
+        c_bool tran
     void *tchdbget(TCHDB *hdb, const void *key, int key_size, int *size)
     int tchdbvsiz(TCHDB *hdb, const void *key, int key_size)
     void *tchdbiternext(TCHDB *hdb, int *size)
@@ -119,12 +121,14 @@ cdef extern from "tctdb.h" nogil:
     const char *tctdbqryhint(TDBQRY *query)
 
 
-cdef extern from *:
-    """
-    #include <errno.h>
-    static void errno_clear(void) { errno = 0; }  /* what is seen after a call is then of that call */
-    """
-    void errno_clear() nogil
+cdef extern from "pykesto/_tc_io.h" nogil:
+    ctypedef struct Failure "kesto_failure":
+        int error  # 0: none
+        int code
+        const char *call
+    Failure io_failure "kesto_io"  # the thread's, since io_begin
+    void io_begin "kesto_io_begin"()
+    int io_errno "kesto_io_errno"()
 
 
 cdef extern from "fcntl.h" nogil:

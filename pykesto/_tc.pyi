@@ -17,7 +17,14 @@ class Error(StorageError):
     code: int
     operation: str
     def __init__(
-        self, code: int, operation: str, *, path: _Path | None = None, errno: int | None = None, hint: str = ""
+        self,
+        code: int,
+        operation: str,
+        *,
+        path: _Path | None = None,
+        errno: int | None = None,
+        call: str = "",
+        hint: str = "",
     ) -> None: ...
 
 @final

@@ -16,6 +16,7 @@ import re
 import stat
 import time
 from collections.abc import ItemsView, KeysView, Mapping, MutableMapping, ValuesView
+from copy import copy as error_again  # an exception raised twice would gather two tracebacks
 from decimal import Decimal
 
 from pykesto.errors import (
@@ -39,9 +40,9 @@ from cpython.pythread cimport (
     PyThread_release_lock,
     PyThread_type_lock,
 )
-from libc.errno cimport ENOENT, ENOSPC, errno
+from libc.errno cimport ENOENT, ENOSPC
 from libc.limits cimport INT_MAX
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport UINT64_MAX, int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcmp, strlen
 
@@ -53,14 +54,17 @@ class Error(StorageError):
         code: the library's number, such as 3 for "file not found".
         operation: what was tried: "open", "put", ...
         path: the table's file, or None.
-        errno: the operating system's number at that moment, or None.
+        errno: the operating system's number at that moment, or None; the message names the call that failed.
     """
 
-    def __init__(self, code, operation, *, path=None, errno=None, hint=""):
+    def __init__(self, code, operation, *, path=None, errno=None, call="", hint=""):
         self.code = code
         self.operation = operation
         where = "" if path is None else f" {os.fspath(path)}"
-        super().__init__(f"{operation}{where}: {_message_of(code)} (code {code})", errno=errno, path=path, hint=hint)
+        why = f": {call}: {os.strerror(errno)}" if call and errno is not None else ""
+        super().__init__(
+            f"{operation}{where}: {_message_of(code)} (code {code}){why}", errno=errno, path=path, hint=hint
+        )
 
 
 Error.__module__ = "pykesto.tc"  # the public face; pickles find it there
@@ -321,7 +325,7 @@ cdef void abandon_file(TCHDB *hdb) noexcept nogil:
 
 
 cdef void abandon(TCTDB *tdb) noexcept nogil:
-    """Never close it: that would write the parent's caches a second time. The memory is leaked on purpose."""
+    """Never close it: a child would write the parent's caches a second time. The memory is leaked on purpose."""
     cdef int i
     if tdb.open:
         for i in range(tdb.inum):
@@ -382,20 +386,41 @@ cdef inline void release(Handle *handle) noexcept nogil:
     PyThread_release_lock(handle.lock)
 
 
-cdef int shut(Handle *handle) noexcept:
-    """Close the library's table and free it; the library's error code where its last writes failed."""
-    cdef TCTDB *tdb = handle.tdb
-    cdef int code = TCESUCCESS
-    if tdb is NULL:
-        return code
+cdef Failure shut(Handle *handle) noexcept:
+    """Close the library's table and free it; its code is 0 unless the last writes failed."""
+    global io_failure
+    cdef Failure outer = io_failure  # a finalizer may close one table in the midst of the work on another
+    cdef Failure failure
+    cdef bint done = True
+    failure.code = TCESUCCESS
+    if handle.tdb is NULL:
+        return failure
     with nogil:
         pthread_rwlock_rdlock(&gate)
-        if tdb.open and not tctdbclose(tdb):
-            code = tctdbecode(tdb)
+        io_begin()
+        if handle.tdb.open:
+            done = tctdbclose(handle.tdb)
+        if not done or io_failure.error:
+            failure = failure_of(tctdbecode(handle.tdb), io_errno())
+        tctdbdel(handle.tdb)
         handle.tdb = NULL
-        tctdbdel(tdb)
         pthread_rwlock_unlock(&gate)
-    return code
+    io_failure = outer
+    return failure
+
+
+cdef Failure failure_of(int code, int error) noexcept nogil:
+    """The call of the system that failed, where one was noted; else what the library and the system left."""
+    cdef Failure failure = io_failure
+    if not failure.error:
+        failure.code = TCEMISC if code == TCESUCCESS else code
+        failure.error, failure.call = error, NULL
+    return failure
+
+
+cdef object error_of(Failure failure, str operation, object path, str hint=""):
+    call = "" if failure.call is NULL else failure.call.decode()
+    return Error(failure.code, operation, path=path, errno=failure.error or None, call=call, hint=hint)
 
 
 # --- Looking at files before the library does ----------------------------------------------------------------------
@@ -573,6 +598,7 @@ cdef class Table:
     cdef Handle *handle
     cdef bytes path_bytes
     cdef bint names_changed
+    cdef object broken  # the error of the write that failed
     cdef object __weakref__
 
     def __cinit__(self):
@@ -637,18 +663,25 @@ cdef class Table:
             enlist(self.handle)
             with nogil:
                 pthread_rwlock_rdlock(&gate)
-                errno_clear()
+                io_begin()
                 done = tctdbopen(tdb, path, mode)
-                error = errno
+                error = io_errno()
+                if done and io_failure.error:
+                    # It went on without a log or an index that it could not open. Closing would take the mark "open"
+                    # from the file, and the log would never be rolled back.
+                    abandon(tdb)
+                    self.handle.tdb = NULL
                 pthread_rwlock_unlock(&gate)
-            if done:
+            if done and not io_failure.error:
                 return
             delist(self.handle)
+            if done:
+                raise error_of(io_failure, "open", self.path)
             code = tctdbecode(tdb)
             if code == TCETHREAD:
                 raise already_open(self.path_bytes)
             if code != TCELOCK:
-                raise Error(code, "open", path=self.path, errno=error or None)
+                raise error_of(failure_of(code, error), "open", self.path)
             time.sleep(_WAIT_S)
 
     cdef bint _looks_sound(self, int mode) except -1:
@@ -732,19 +765,23 @@ cdef class Table:
         """Close the files; an open transaction is aborted. Closing twice does nothing.
 
         Raises:
-            tc.Error: the last writes failed.
+            tc.Error: the last writes failed, or one before them did.
         """
+        cdef Failure failure
         if self.handle.pid != current_pid:
             return  # the parent's: it was let go of at the fork
         acquire(self.handle)
         try:
             # Out of the list only afterwards: a child forked meanwhile must find the table there.
-            code = shut(self.handle)
+            failure = shut(self.handle)
             delist(self.handle)
         finally:
             release(self.handle)
-        if code != TCESUCCESS:
-            raise Error(code, "close", path=self.path)
+        broken, self.broken = self.broken, None
+        if broken is not None:
+            raise error_again(broken)
+        if failure.code != TCESUCCESS:
+            raise error_of(failure, "close", self.path)
 
     def __enter__(self):
         self._enter()
@@ -772,6 +809,7 @@ cdef class Table:
         if self.handle.tdb is NULL:
             release(self.handle)
             raise ClosedError(f"{self.path} is closed")
+        io_begin()
         return 0
 
     cdef int _enter_to_write(self, str operation) except -1:
@@ -779,6 +817,9 @@ cdef class Table:
         if not self.handle.tdb.wmode:
             release(self.handle)
             raise ReadOnlyError(f"{operation}: {self.path} was opened for reading", hint="open it with flag 'w' or 'c'")
+        if self.broken is not None and operation != "abort":
+            release(self.handle)
+            raise error_again(self.broken)
         return 0
 
     cdef int _enter_to_maintain(self, str operation) except -1:
@@ -788,8 +829,37 @@ cdef class Table:
             raise UsageError(f"{operation} can't run inside a transaction", hint="commit or abort it first")
         return 0
 
-    cdef object _error(self, str operation, int error):
-        return Error(tctdbecode(self.handle.tdb), operation, path=self.path, errno=error or None)
+    # Leaving: an error of the library, or a call of the system that failed though the library said success
+
+    cdef int _check_read(self, str operation, bint done, int code) except -1:
+        """After a call that reads. The next one may succeed, so the library must forget this one."""
+        if (done or code == TCENOREC) and not io_failure.error:
+            return 0
+        cdef Failure failure = failure_of(code, io_errno())
+        forget_errors(self.handle.tdb)
+        raise error_of(failure, operation, self.path)
+
+    cdef int _check_write(self, str operation, bint done, int error) except -1:
+        """After a call that writes: the table takes no more writes once one has failed."""
+        if done and not io_failure.error:
+            return 0
+        cdef Failure failure = failure_of(first_error(self.handle.tdb), error)
+        forget_errors(self.handle.tdb)
+        if failure.code in (TCENOFILE, TCENOPERM, TCEOPEN) and self._began_nothing(operation):
+            raise error_of(failure, operation, self.path)
+        failed = error_of(failure, operation, self.path, "nothing more is written to this table: close it")
+        if self.broken is None:
+            self.broken = error_again(failed)
+        raise failed
+
+    cdef bint _began_nothing(self, str operation) noexcept:
+        """Whether the table is as it was, when a file that an operation needs could not be opened."""
+        cdef TCTDB *tdb = self.handle.tdb
+        cdef int i
+        for i in range(tdb.inum):
+            if (<TCBDB *>tdb.idxs[i].db).hdb.tran:
+                return False
+        return operation == "create_index" or (operation == "begin" and not tdb.hdb.tran)
 
     # What it is
 
@@ -837,10 +907,10 @@ cdef class Table:
         self._enter()
         try:
             row = tchdbget(self.handle.tdb.hdb, PyBytes_AS_STRING(key), key_size, &size)
-            if row is not NULL:
+            if row is not NULL and not io_failure.error:
                 return take(row, size)
-            if tctdbecode(self.handle.tdb) != TCENOREC:
-                raise self._error("get", errno)
+            tcfree(row)
+            self._check_read("get", row is not NULL, tctdbecode(self.handle.tdb))
             return None
         finally:
             release(self.handle)
@@ -870,11 +940,9 @@ cdef class Table:
         cdef int key_size = size_of(key)
         self._enter()
         try:
-            if tchdbvsiz(self.handle.tdb.hdb, PyBytes_AS_STRING(key), key_size) >= 0:
-                return True
-            if tctdbecode(self.handle.tdb) != TCENOREC:
-                raise self._error("get", errno)
-            return False
+            found = tchdbvsiz(self.handle.tdb.hdb, PyBytes_AS_STRING(key), key_size) >= 0
+            self._check_read("get", found, tctdbecode(self.handle.tdb))
+            return found
         finally:
             release(self.handle)
 
@@ -916,9 +984,10 @@ cdef class Table:
             tc.Error: the library failed; the changes before it were made.
         """
         cdef list own = list(changes)  # keeps the keys alive, whatever another thread does to the caller's list
-        cdef Py_ssize_t count = len(own), i, failed = -1
+        cdef Py_ssize_t count = len(own), i
         cdef Change *made = <Change *>calloc(count + 1, sizeof(Change))
         cdef int error = 0
+        cdef bint done = True
         cdef bytes key
         if made == NULL:
             raise MemoryError
@@ -936,20 +1005,17 @@ cdef class Table:
                         made[i].columns = map_of_raw(row)
                         self._check_indexable(made[i].columns)
                 with nogil:
-                    errno_clear()
                     for i in range(count):
                         if made[i].columns != NULL:
-                            if not tctdbput(self.handle.tdb, made[i].key, made[i].key_size, made[i].columns):
-                                failed = i
-                                break
-                        elif not tctdbout(self.handle.tdb, made[i].key, made[i].key_size):
-                            if tctdbecode(self.handle.tdb) != TCENOREC:
-                                failed = i
-                                break
-                    error = errno
+                            done = tctdbput(self.handle.tdb, made[i].key, made[i].key_size, made[i].columns)
+                        else:
+                            done = tctdbout(self.handle.tdb, made[i].key, made[i].key_size)
+                            done = done or tctdbecode(self.handle.tdb) == TCENOREC
+                        if not done or io_failure.error:
+                            break
+                    error = io_errno()
                 self.handle.changes += 1
-                if failed >= 0:
-                    raise self._error("put", error)
+                self._check_write("put", done, error)
             finally:
                 release(self.handle)
         finally:
@@ -971,12 +1037,10 @@ cdef class Table:
             try:
                 self._check_indexable(columns)
                 with nogil:
-                    errno_clear()
                     done = tctdbput(self.handle.tdb, name, key_size, columns)
-                    error = errno
+                    error = io_errno()
                 self.handle.changes += 1
-                if not done:
-                    raise self._error("put", error)
+                self._check_write("put", done, error)
             finally:
                 release(self.handle)
         finally:
@@ -1013,16 +1077,12 @@ cdef class Table:
         self._enter_to_write("delete")
         try:
             with nogil:
-                errno_clear()
                 done = tctdbout(self.handle.tdb, name, size)
-                error = errno
-            if done:
-                self.handle.changes += 1
-            elif tctdbecode(self.handle.tdb) == TCENOREC:
+                error = io_errno()
+            if not done and not io_failure.error and tctdbecode(self.handle.tdb) == TCENOREC:
                 raise KeyError(key)
-            else:
-                self.handle.changes += 1
-                raise self._error("delete", error)
+            self.handle.changes += 1
+            self._check_write("delete", done, error)
         finally:
             release(self.handle)
 
@@ -1102,8 +1162,10 @@ cdef class Table:
         try:
             if self.handle.tdb.tran:
                 raise UsageError("a transaction is open already; they don't nest")
-            self._run("begin", tctdbtranbegin)
-            self._adopt_log()
+            try:
+                self._run("begin", tctdbtranbegin)
+            finally:
+                self._adopt_log()
         finally:
             release(self.handle)
 
@@ -1127,6 +1189,8 @@ cdef class Table:
         self._enter_to_write(operation)
         try:
             if not self.handle.tdb.tran:
+                if self.broken is not None:  # the commit failed
+                    raise error_again(self.broken)
                 raise UsageError(f"{operation} without a transaction", hint="call begin() first")
             self.handle.changes += 1
             self._run(operation, call)
@@ -1140,12 +1204,10 @@ cdef class Table:
         cdef bint done
         with nogil:
             pthread_rwlock_rdlock(&gate)
-            errno_clear()
             done = call(tdb)
-            error = errno
+            error = io_errno()
             pthread_rwlock_unlock(&gate)
-        if not done:
-            raise self._error(operation, error)
+        self._check_write(operation, done, error)
 
     def transaction(self):
         """A context that begins a transaction, commits at its end, and aborts where an exception leaves it."""
@@ -1192,13 +1254,13 @@ cdef class Table:
             self.handle.changes += 1
             with nogil:
                 pthread_rwlock_rdlock(&gate)
-                errno_clear()
                 done = tctdboptimize(tdb, bnum, -1, -1, 255)
-                error = errno
+                error = io_errno()
                 pthread_rwlock_unlock(&gate)
-            self._adopt(True)
-            if not done:
-                raise self._error("optimize", error)
+            try:
+                self._check_write("optimize", done, error)
+            finally:
+                self._adopt(True)
         finally:
             release(self.handle)
 
@@ -1220,6 +1282,8 @@ cdef class Table:
         try:
             if self.handle.tdb.tran:
                 raise UsageError("copy can't run inside a transaction", hint="commit or abort it first")
+            if self.broken is not None:
+                raise error_again(self.broken)
             if self.handle.tdb.wmode:
                 self._run("copy", flush)
             self._copy_files(target)
@@ -1302,12 +1366,11 @@ cdef class Table:
         self.handle.changes += 1
         with nogil:
             pthread_rwlock_rdlock(&gate)
-            errno_clear()
+            io_begin()
             done = tctdbsetindex(tdb, name, number)
-            error = errno
+            error = io_errno()
             pthread_rwlock_unlock(&gate)
-        if not done:
-            raise self._error(operation, error)
+        self._check_write(operation, done, error)
         self._adopt(True)
 
     cdef _check_rows(self, bytes index, int number):
@@ -1397,8 +1460,7 @@ cdef class Table:
         finally:
             tcxstrdel(name)
             tcxstrdel(row)
-        if len(rows) < count and tchdbecode(hdb) != TCENOREC:
-            raise self._error("iterate", errno)
+        self._check_read("iterate", len(rows) == count, tchdbecode(hdb))
         offset[0] = hdb.iter
         return rows
 
@@ -1518,8 +1580,7 @@ cdef class IndexCursor:
         return <TCBDB *>index.db
 
     cdef bint _found(self, TCBDB *bdb, bint found) except -1:
-        if not found and tcbdbecode(bdb) != TCENOREC:
-            raise Error(tcbdbecode(bdb), "seek", path=self.table.path)
+        self.table._check_read("seek", found, tcbdbecode(bdb))
         return found
 
     def seek(self, bytes value not None):
@@ -1547,7 +1608,10 @@ cdef class IndexCursor:
             # Entries of columns are longer than their value; those of the primary key may equal it.
             while found:
                 key = tcbdbcurkey3(self.cursor, &key_size)
-                if key is NULL or not at_least(<const char *>key, key_size, PyBytes_AS_STRING(value), size):
+                if key is NULL:
+                    found = False
+                    break
+                if not at_least(<const char *>key, key_size, PyBytes_AS_STRING(value), size):
                     break
                 found = tcbdbcurprev(self.cursor)
             return self._found(bdb, found)
@@ -1587,6 +1651,7 @@ cdef class IndexCursor:
         cdef const char *value
         cdef const char *key
         cdef int value_size, key_size
+        cdef TDBIDX *index
         cdef int suffix = 3 if self.name else 0  # a NUL and two bytes of the key's hash
         self.table._enter()
         try:
@@ -1605,6 +1670,12 @@ cdef class IndexCursor:
                 entries.append((entry, PyBytes_FromStringAndSize(key, key_size)))
                 if not step(self.cursor):
                     break
+            try:
+                index = self.table._index(self.name)
+                self.table._check_read("seek", len(entries) == count, tcbdbecode(<TCBDB *>index.db))
+            except Error:
+                self.changes = UINT64_MAX  # where the cursor stands now is anybody's guess: it must seek again
+                raise
         finally:
             release(self.table.handle)
         return entries
@@ -1714,7 +1785,8 @@ cdef class Query:
                 with nogil:
                     found = tctdbqrysearch(query)
                 try:
-                    self._remember(query)
+                    code = self._remember(query)
+                    self.table._check_read("search", code == TCESUCCESS, code)
                     return list_of(found)
                 finally:
                     tclistdel(found)
@@ -1723,12 +1795,10 @@ cdef class Query:
         finally:
             release(self.table.handle)
 
-    cdef _remember(self, TDBQRY *query):
-        """Keep the hint, and raise what the library swallowed: it returns what it found until then."""
+    cdef int _remember(self, TDBQRY *query) except -1:
+        """Keep the hint, and tell the error that the library swallowed: it returns what it found until then."""
         self.last_hint = tctdbqryhint(query).decode("utf-8", "replace")
-        cdef int code = first_error(self.table.handle.tdb)
-        if code != TCESUCCESS:
-            raise Error(code, "search", path=self.table.path)
+        return first_error(self.table.handle.tdb)
 
     def __iter__(self):
         return iter(self._keys())
@@ -1757,6 +1827,7 @@ cdef class Query:
     def delete(self):
         """Delete the rows that match, and return how many there were."""
         cdef TDBQRY *query
+        cdef int error
         cdef bint done
         self.table._enter_to_write("delete")
         try:
@@ -1768,9 +1839,8 @@ cdef class Query:
                 self.table.handle.changes += 1
                 with nogil:
                     done = tctdbqrysearchout(query)
-                self._remember(query)
-                if not done:
-                    raise self.table._error("delete", 0)
+                    error = io_errno()
+                self.table._check_write("delete", done and self._remember(query) == TCESUCCESS, error)
                 return tctdbqrycount(query)
             finally:
                 tctdbqrydel(query)
@@ -1796,10 +1866,13 @@ cdef list list_of(TCLIST *found):
 
 
 cdef void forget_errors(TCTDB *tdb) noexcept:
+    """The library keeps its first grave error for good, and tells no other from then on."""
+    cdef TCHDB *hdb
     cdef int i
-    tdb.hdb.ecode = TCESUCCESS
-    for i in range(tdb.inum):
-        (<TCBDB *>tdb.idxs[i].db).hdb.ecode = TCESUCCESS
+    for i in range(-1, tdb.inum):
+        hdb = tdb.hdb if i < 0 else (<TCBDB *>tdb.idxs[i].db).hdb
+        hdb.ecode = TCESUCCESS
+        hdb.fatal = False
 
 
 cdef int first_error(TCTDB *tdb) noexcept:
