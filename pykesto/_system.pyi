@@ -1,6 +1,9 @@
+from typing import final
+
 def crc32c(data: bytes, seed: int = 0) -> int: ...
 def crc32c_software(data: bytes, seed: int = 0) -> int: ...
 
+@final
 class SharedWords:
     @property
     def count(self) -> int: ...
