@@ -175,7 +175,7 @@ class Database:
 
     def checkpoint(self) -> Outcome:
         """Bring a base forward to the end of the journal now. Runs in the background by itself."""
-        return self._attached().checkpoint()
+        return self._attached().checkpoint(self._options.lock_timeout_s)
 
     def backup(self, path: str | os.PathLike[str]) -> int:
         """Copy the database into a new directory while it is in use; return the version that the copy holds.
@@ -185,11 +185,11 @@ class Database:
             >>> with pykesto.temporary() as db:
             ...     version = db.backup(tempfile.mkdtemp() + "/copy.kesto")
         """
-        return backup(self._attached(), Path(os.path.abspath(path)))
+        return backup(self._attached(), Path(os.path.abspath(path)), self._options.lock_timeout_s)
 
     def check(self) -> Report:
         """Verify MANIFEST, stamps, rows, indexes and journal; `.problems` is empty when all is well."""
-        return check(self._attached())
+        return check(self._attached(), self._options.lock_timeout_s)
 
     def stats(self) -> Stats:
         """Sizes and counts of the moment."""

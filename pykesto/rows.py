@@ -16,7 +16,7 @@ from .query import Column, Condition, Query
 from .query.expressions import KeyRange
 from .session import Session
 from .store import IndexDefinition, SchemaChange, Snapshot
-from .tracked import tracked
+from .tracked import detach, tracked
 
 _PREFIX = "t_"  # tables of rows and those of objects are apart
 
@@ -69,6 +69,12 @@ class Row(MutableMapping[str, Any]):
         if self._state == "deleted" or self._columns is None:
             raise KeyError(self.k_key)
         return self._columns
+
+    def _replace(self, columns: dict[str, Any] | None) -> None:
+        """Have other columns; what was read out of the old ones can't be changed any more."""
+        if self._columns is not None:
+            detach(self._columns.values())
+        self._columns = columns
 
     def _k_touch(self) -> None:
         """Before a change of this row, or of a container in it."""
@@ -179,10 +185,11 @@ class Table(MutableMapping[Any, Row]):
         found = self._session._get(self.table, row._key)
         row._loaded = self._epoch
         if found is None:
-            row._columns, row._version = None, None
+            row._replace(None)
+            row._version = None
         elif found.version != row._version or row._columns is None:
             row._version = found.version
-            row._columns = {name: tracked(value, row) for name, value in decode_row(found.image).items()}
+            row._replace({name: tracked(value, row) for name, value in decode_row(found.image).items()})
 
     def __setitem__(self, key: Any, columns: Mapping[str, Any]) -> None:
         if not isinstance(columns, Mapping):
@@ -331,7 +338,8 @@ class Table(MutableMapping[Any, Row]):
         if row._table is not self or row._version is None:
             raise UsageError(f"{row!r} was not loaded by this session, so there is nothing to refresh it from")
         self._changed_rows.pop(row._key, None)
-        row._state, row._columns = "clean", None
+        row._state = "clean"
+        row._replace(None)
 
     def set(self, item: Row, column: str, value: Any) -> None:
         item[column] = value
@@ -377,14 +385,15 @@ class Table(MutableMapping[Any, Row]):
         for key, row in list(self._changed_rows.items()):
             if saved and key in saved:
                 row._state, image = saved[key]
-                row._columns = {name: tracked(value, row) for name, value in decode_row(image).items()}
+                row._replace({name: tracked(value, row) for name, value in decode_row(image).items()})
                 continue
             del self._changed_rows[key]
             if row._version is None:
                 self._rows.pop(key, None)
                 row._state = "deleted"
             else:
-                row._state, row._version, row._columns = "clean", None, None
+                row._state, row._version = "clean", None
+                row._replace(None)
 
     def readable_key(self, key: bytes) -> Any:
         return decode_key(key)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from .codec import register_container
+from .errors import UsageError
 
 
 class Owner(Protocol):
@@ -34,12 +35,44 @@ def tracked(value: Any, owner: Owner) -> Any:
     return value
 
 
+class _Nobody:
+    """Owns the containers of values that were replaced: a change of one would be lost."""
+
+    def _k_touch(self) -> None:
+        raise UsageError(
+            "this list, dict or set was read in an earlier snapshot, and its row or object has changed since",
+            hint="read it again from its row or object",
+        )
+
+
+_NOBODY = _Nobody()
+
+
+def detach(values: Iterable[Any]) -> None:
+    """Let containers, at any depth, refuse to be changed from now on."""
+    for value in values:
+        if isinstance(value, (TrackedList, TrackedDict, TrackedSet)):
+            value._owner = _NOBODY
+        if isinstance(value, (TrackedList, tuple)):
+            detach(value)
+        elif isinstance(value, TrackedDict):
+            detach(value.values())
+
+
+def _touch(container: TrackedList | TrackedDict | TrackedSet) -> None:
+    """Tell the owner before a change. That may load it anew, which may have detached this very container."""
+    owner = container._owner
+    owner._k_touch()
+    if container._owner is not owner:
+        container._owner._k_touch()
+
+
 def _telling(name: str, base: type) -> Callable[..., Any]:
     """The method of a plain container, run after the owner was told; items that go in are tracked."""
     plain = getattr(base, name)
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        self._owner._k_touch()
+        _touch(self)
         result = plain(self, *args, **kwargs)
         in_place = name.startswith("__i") and result is not NotImplemented
         return self if in_place else result
@@ -59,19 +92,19 @@ class TrackedList(list[Any]):
         self._owner = owner
 
     def append(self, item: Any) -> None:
-        self._owner._k_touch()
+        _touch(self)
         super().append(tracked(item, self._owner))
 
     def insert(self, index: Any, item: Any) -> None:
-        self._owner._k_touch()
+        _touch(self)
         super().insert(index, tracked(item, self._owner))
 
     def extend(self, items: Iterable[Any]) -> None:
-        self._owner._k_touch()
+        _touch(self)
         super().extend([tracked(item, self._owner) for item in items])
 
     def __setitem__(self, index: Any, item: Any) -> None:
-        self._owner._k_touch()
+        _touch(self)
         value = [tracked(i, self._owner) for i in item] if isinstance(index, slice) else tracked(item, self._owner)
         super().__setitem__(index, value)
 
@@ -101,7 +134,7 @@ class TrackedDict(dict[Any, Any]):
         self._owner = owner
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._owner._k_touch()
+        _touch(self)
         super().__setitem__(key, tracked(value, self._owner))
 
     def setdefault(self, key: Any, default: Any = None) -> Any:

@@ -43,8 +43,8 @@ class Attachment:
             self.checkpointer.notice()
         return number
 
-    def checkpoint(self) -> Outcome:
-        return self.checkpointer.now()
+    def checkpoint(self, wait_s: float | None) -> Outcome:
+        return self.checkpointer.now(wait_s)
 
     def close(self) -> None:
         self.checkpointer.close()

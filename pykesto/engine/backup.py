@@ -13,17 +13,17 @@ from .layout import Layout
 from .manifest import Manifest, create_manifest, read_manifest, read_stamp
 
 
-def backup(attachment: Attachment, path: Path) -> int:
+def backup(attachment: Attachment, path: Path, wait_s: float | None) -> int:
     """Make a database in the new or empty directory `path` that holds all commits up to now; return its version.
 
     Readers and commits go on meanwhile; checkpoints wait. The copy is whole when this returns, and no database before.
     """
-    attachment.checkpoint()
+    attachment.checkpoint(wait_s)
     store = attachment.store
     target = Layout(path)
     if path.exists() and any(path.iterdir()):
         raise UsageError(f"can't back up to {path}: it is not empty", hint="give a new directory")
-    with store.checkpoint_lock.held(None):
+    with store.checkpoint_lock.held(wait_s):
         manifest = read_manifest(store.layout)
         if manifest is None:
             raise CorruptionError("MANIFEST is gone", path=store.layout.manifest)

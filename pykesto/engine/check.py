@@ -27,10 +27,10 @@ class Report:
         return not self.problems
 
 
-def check(attachment: Attachment) -> Report:
+def check(attachment: Attachment, wait_s: float | None) -> Report:
     """Check everything; holds off checkpoints meanwhile, but neither readers nor commits."""
     store = attachment.store
-    with store.checkpoint_lock.held(None):
+    with store.checkpoint_lock.held(wait_s):
         return _Check(store).run()
 
 

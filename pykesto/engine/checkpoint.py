@@ -44,11 +44,11 @@ class Outcome:
     left_bytes: int = 0  # of journal that this one left to the next
 
 
-def checkpoint(store: EmbeddedStore, gate: Gate, *, wait: bool = False) -> Outcome:
-    """Run one checkpoint, if nobody else does, or after whoever does."""
+def checkpoint(store: EmbeddedStore, gate: Gate, *, wait_s: float | None = 0.0) -> Outcome:
+    """Run one checkpoint. If another does, wait for it, with LockTimeout after `wait_s`; if that is 0, leave it be."""
     began = time.monotonic()
     lock = store.checkpoint_lock
-    with lock.held(None) if wait else lock.tried() as got:
+    with lock.tried() if wait_s == 0 else lock.held(wait_s) as got:
         if not got:
             return Outcome(False, "another process or thread is at it")
         store.require_open()
@@ -237,11 +237,11 @@ class Checkpointer:
                 self._thread.start()
         self._wanted.set()
 
-    def now(self) -> Outcome:
+    def now(self, wait_s: float | None) -> Outcome:
         """Run checkpoints in this thread, until the base holds everything that was committed when it was called."""
-        self.last = checkpoint(self.store, self.gate, wait=True)
+        self.last = checkpoint(self.store, self.gate, wait_s=wait_s)
         while self.last.done and self.last.left_bytes:
-            self.last = checkpoint(self.store, self.gate, wait=True)
+            self.last = checkpoint(self.store, self.gate, wait_s=wait_s)
         return self.last
 
     def _run(self) -> None:

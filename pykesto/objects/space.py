@@ -18,7 +18,7 @@ from ..query import Column, Condition
 from ..rows import new_id
 from ..session import Session
 from ..store import SCOPE_COLUMN, IndexDefinition, SchemaChange, Snapshot
-from ..tracked import tracked
+from ..tracked import detach, tracked
 from .persistent import Persistent, State, classes, id_of
 
 TABLE = "objects"
@@ -119,6 +119,7 @@ class ObjectSpace:
         if state.attributes is not None and row.version == state.version:
             attributes = state.attributes
         else:
+            detach((state.attributes or {}).values())
             attributes = self._unpacked(obj, row.image)
         obj.__dict__.update(attributes)
         state.version, state.loaded, state.image, state.attributes = row.version, True, None, None
@@ -146,7 +147,13 @@ class ObjectSpace:
         if state.space is not self or state.status == "new":
             raise UsageError(f"{obj!r} was not loaded by this session, so there is nothing to refresh it from")
         self._changed.pop(state.key, None)
-        state.status, state.attributes = "clean", None
+        state.status = "clean"
+        self._forget(obj)
+
+    def _forget(self, obj: Persistent) -> None:
+        """Unload for good; what was read out of the object can't be changed any more."""
+        detach(obj.__dict__.values())
+        obj._k.attributes = None
         self._unload(obj)
 
     def _unload(self, obj: Persistent) -> None:
@@ -230,7 +237,7 @@ class ObjectSpace:
             state = obj._k
             if saved and key in saved:
                 state.status, image = saved[key]
-                self._unload(obj)
+                self._forget(obj)
                 obj.__dict__.update(self._unpacked(obj, image))
                 state.loaded = True
                 continue
@@ -239,8 +246,8 @@ class ObjectSpace:
                 self._known.pop(key, None)
                 state.space, state.status, state.key = None, "transient", b""
             else:
-                state.status, state.attributes = "clean", None
-                self._unload(obj)
+                state.status = "clean"
+                self._forget(obj)
 
     def _let_go(self) -> None:
         """The snapshot is over: the next touch reads the new one, or, after close(), what was loaded here."""

@@ -387,3 +387,24 @@ def test_a_repr_loads_nothing(db: pykesto.Database) -> None:
         assert "not loaded" in repr(row)
         s.close()
         assert "not loaded" in repr(row)
+
+
+def test_a_list_held_while_another_commit_changed_its_row_refuses_to_be_changed(db: pykesto.Database) -> None:
+    with db.transaction() as s:
+        s.table("people")["ann"] = {"tags": [1]}
+    with db.session() as s:
+        row = s.table("people")["ann"]
+        held = row["tags"]
+        s.commit()
+        held.append(2)  # nobody changed the row since: it is still the row's own list
+        s.commit()
+        db.run(lambda other: other.table("people")["ann"]["tags"].append(3))
+        for _ in range(2):  # the first time it is found out by the change itself
+            with pytest.raises(UsageError, match="earlier snapshot"):
+                held.append(4)
+        assert held == [1, 2]
+        assert row["tags"] == [1, 2, 3]
+        row["tags"].append(5)
+        s.commit()
+    with db.session() as s:
+        assert s.table("people")["ann"]["tags"] == [1, 2, 3, 5]
