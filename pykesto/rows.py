@@ -15,7 +15,7 @@ from .errors import KeyExists, UsageError
 from .query import Column, Condition, Query
 from .query.expressions import KeyRange
 from .session import Session
-from .store import IndexDefinition, SchemaChange, Snapshot
+from .store import KEY_BYTES_MAX, IndexDefinition, SchemaChange, Snapshot
 from .tracked import detach, tracked
 
 _PREFIX = "t_"  # tables of rows and those of objects are apart
@@ -198,6 +198,10 @@ class Table(MutableMapping[Any, Row]):
             _require_column(name)
         self._session._require_writable()
         encoded = encode_key(key)
+        if len(encoded) > KEY_BYTES_MAX:
+            raise UsageError(
+                f"a key of {self._name!r} takes {len(encoded)} bytes; at most {KEY_BYTES_MAX} can be stored"
+            )
         existing = self._find(encoded)
         row = existing if existing is not None else self._held(encoded)
         values = {name: tracked(value, row) for name, value in columns.items()}

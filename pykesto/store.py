@@ -26,6 +26,7 @@ class Row:
 
 
 SCOPE_COLUMN = "k_class"
+KEY_BYTES_MAX = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..errors import CorruptionError, UsageError
-from ..store import SchemaChange
+from ..store import KEY_BYTES_MAX, SchemaChange
 
-KEY_BYTES_MAX = 1 << 16
 IMAGE_BYTES_MAX = (1 << 31) - (1 << 20)  # what Tokyo Cabinet can store in a C int, less its own
 
 _U32 = struct.Struct("<I")
