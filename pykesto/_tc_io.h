@@ -68,6 +68,15 @@ static int kesto_failed(const char *call, int code)
     return 0;
 }
 
+/* After a failure the library goes on: where it could not read the length that a log gives, it cuts the file to 0. */
+static int kesto_stopped(void)
+{
+    if (!kesto_io.error)
+        return 0;
+    errno = kesto_io.error;
+    return 1;
+}
+
 #define KESTO_RETRY(result, call) \
     do \
         result = call; \
@@ -127,8 +136,8 @@ KESTO_PREAD(pread64)
             kesto_closing.stage = KESTO_TRUNCATED; \
             kesto_closing.fd = fd; \
         } \
-        if (kesto_closing.failed) \
-            return 0; \
+        if (kesto_stopped()) \
+            return kesto_closing.stage == KESTO_USABLE ? -1 : 0; \
         KESTO_RETRY(result, __real_##name(fd, size)); \
         return result < 0 ? kesto_failed("ftruncate", TCETRUNC) : result; \
     }
@@ -157,7 +166,9 @@ ssize_t __real_write(int fd, const void *data, size_t size);
 ssize_t __wrap_write(int fd, const void *data, size_t size)
 {
     size_t done = 0;
-    while (done < size && !kesto_closing.failed) {
+    if (kesto_stopped())
+        return kesto_closing.stage == KESTO_USABLE ? -1 : (ssize_t)size;
+    while (done < size) {
         ssize_t some;
         KESTO_RETRY(some, __real_write(fd, (const char *)data + done, size - done));
         if (some < 0)

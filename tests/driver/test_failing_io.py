@@ -3,6 +3,7 @@ the library is made one that fails, a log is made a directory, a process is forb
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -160,6 +161,31 @@ def test_an_abort_that_fails_says_so(path: Path, opened: tc.Table) -> None:
         opened.abort()
     with pytest.raises(tc.Error, match="Bad file descriptor"):
         opened.close()
+
+
+def make_unreadable(log: Path) -> None:
+    """A directory in its place, with so many entries that its size passes for that of a log."""
+    log.mkdir()
+    for number in range(100):
+        (log / f"{number}").touch()
+
+
+def test_an_abort_that_can_not_read_its_log_leaves_the_file(path: Path, opened: tc.Table) -> None:
+    opened.begin()
+    opened[b"bob"] = ROW
+    size = path.stat().st_size
+    log = wal(path).rename(path.with_name("log"))
+    make_unreadable(wal(path))
+    with pytest.raises(tc.Error, match=r"abort .*read: Is a directory") as caught:
+        opened.abort()
+    assert caught.value.errno == errno.EISDIR
+    assert path.stat().st_size == size
+    with pytest.raises(tc.Error, match="Is a directory"):
+        opened.close()
+    shutil.rmtree(wal(path))
+    log.unlink()
+    with tc.Table(path) as table:
+        assert table[b"ann"] == ROW
 
 
 def test_a_sync_that_fails(path: Path, opened: tc.Table) -> None:
@@ -369,6 +395,10 @@ os._exit(0)
     with pytest.raises(tc.Error, match="Too many levels"):
         tc.Table(path)
     wal(path).unlink()
+    make_unreadable(wal(path))
+    with pytest.raises(tc.Error, match=r"open .*read: Is a directory"):
+        tc.Table(path, "w")
+    shutil.rmtree(wal(path))
     log.rename(wal(path))
     with tc.Table(path, "w") as table:
         assert dict(table) == {b"ann": {b"name": b"Ann"}}
