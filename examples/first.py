@@ -2,20 +2,15 @@ import pykesto
 
 
 class Person(pykesto.Persistent):
-    name: str = pykesto.field(index=True)
-    age: int = 0
+    name: str
+
+
+def birthday(s):
+    s.add(Person(name="Ann")).age = 40
+    for person in s.query(Person).where(Person.name == "Ann"):
+        person.age += 1
+    return s.query(Person).count()
 
 
 db = pykesto.open("app.kesto")
-
-
-@db.transactional
-def birthday(s, name):
-    for person in s.query(Person).where(Person.name == name):
-        person.age += 1
-    return s.query(Person).where(Person.age > 40).count()
-
-
-with db.transaction() as s:
-    s.add(Person(name="Ann", age=40))
-print(birthday("Ann"), "people are older than 40")
+print(db.run(birthday), "people are a year older")

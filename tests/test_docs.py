@@ -68,7 +68,7 @@ def test_the_first_program_runs_in_several_processes_at_once(tmp_path: Path) -> 
     assert [process.exitcode for process in processes] == [0, 0, 0]
     with pykesto.open(tmp_path / "app.kesto") as db:
         names: dict[str, object] = {"__name__": "first"}
-        exec("import pykesto\nclass Person(pykesto.Persistent):\n    name: str = pykesto.field(index=True)", names)
+        exec("import pykesto\nclass Person(pykesto.Persistent):\n    name: str", names)
         with db.session(read_only=True) as s:
             ages = [person.age for person in s.query(names["Person"])]  # type: ignore[type-var]
         assert db.check().problems == ()

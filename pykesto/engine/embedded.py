@@ -14,35 +14,21 @@ Locks, in the order in which they are taken:
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
-from ..errors import ClosedError, CommitUnknown, CorruptionError, LockTimeout, SnapshotExpired, StorageError
+from ..errors import ClosedError, CommitUnknown, LockTimeout, SnapshotExpired, StorageError
 from ..files import FileLock, ProcessLock
-from ..journal import (
-    GroupSync,
-    JournalState,
-    Reader,
-    Record,
-    Recovered,
-    SegmentGone,
-    Segments,
-    Writer,
-    create,
-    is_empty,
-    recover,
-)
+from ..journal import GroupSync, JournalState, Reader, Record, Recovered, SegmentGone, Segments, Writer
 from ..store import Reads, Snapshot, Terms, Writes
-from .base import Base, BaseBuilder
+from .base import Base
 from .content import Commit, pack_commit, unpack_commit
 from .control import CHECKPOINT_LOCK_WORDS, COMMIT_LOCK_WORDS, JOURNAL_WORDS, SYNC_LOCK_WORDS, Control, base_of
 from .layout import Layout, require_index_name
-from .manifest import Manifest, Mark, create_manifest, read_manifest, read_stamp, write_manifest
 from .overlay import Overlay
+from .recovery import recover_database
 from .snapshot import BaseSnapshot
 from .validation import check_unique, needs_unique_check, refuse_other_index, validate
 
@@ -59,7 +45,6 @@ class EmbeddedStore:
         self.lock = threading.RLock()
         self.closed = False
         self.recovered: Recovered | None = None  # what the first attacher found
-        self.handles = 0
         self._locks: list[FileLock] = []
         self._snapshots: set[BaseSnapshot] = set()
         self._ended: deque[BaseSnapshot] = deque()
@@ -91,7 +76,9 @@ class EmbeddedStore:
                 self.control.require()
             self._open_parts()
             if first:
-                self._recover(create_missing)
+                self.recovered = recover_database(
+                    self.layout, self.control, self.segments, self.state, mode=self.mode, create_missing=create_missing
+                )
                 alive.acquire(ATTACH_TIMEOUT_S, shared=True)
             self.slot, slot_lock = self.control.take_slot(self.mode)
             self._locks.append(slot_lock)
@@ -117,59 +104,6 @@ class EmbeddedStore:
         self.checkpoint_lock = self._process_lock("checkpoint", CHECKPOINT_LOCK_WORDS)
         self.sync = GroupSync(self.segments, self.state, sync_lock=self.sync_lock, commit_lock=self.commit_lock)
         self.writer = Writer(self.segments, self.state, self.sync)
-
-    def _recover(self, create_missing: bool) -> None:
-        """Alone: find what is truly on disk, and publish it."""
-        manifest = read_manifest(self.layout)
-        if manifest is None:
-            if not create_missing:
-                raise CorruptionError("there is no MANIFEST", path=self.layout.manifest)
-            manifest = self._create()
-        base = self._trusted_base(manifest)
-        if base != manifest.current:
-            manifest = replace(manifest, current=base).without_base(manifest.current)
-            write_manifest(self.layout, manifest, poison=self.state.poison)
-        mark = manifest.mark(base)
-        self.recovered = recover(self.segments, position=mark.position, crc=mark.crc, number=mark.version)
-        reader = self.recovered.reader
-        self.control.flip_to(base)
-        self.state.begin(
-            end=reader.position,
-            segment=reader.segment.number,
-            generation=self.recovered.generation,
-            clean=self.recovered.clean,
-        )
-
-    def _create(self) -> Manifest:
-        """A new database. MANIFEST comes last: without it, anything that holds data is damage, never made anew."""
-        self._refuse_content_without_manifest()
-        for number in self.segments.numbers():
-            self.segments.path(number).unlink()
-        create(self.segments)
-        builder = BaseBuilder(self.layout, 0, mode=self.mode, stopping=lambda: False)
-        builder.begin()
-        stamp = builder.finish(Mark(), {})
-        manifest = Manifest(secrets.token_hex(16), 0, {0: (stamp.life, stamp.mark)})
-        create_manifest(self.layout, manifest, mode=self.mode)
-        return manifest
-
-    def _refuse_content_without_manifest(self) -> None:
-        """A creation that was killed leaves empty parts only."""
-        tables = list(self.layout.bases.glob("*/*.tct"))
-        numbers = self.segments.numbers()
-        if tables or len(numbers) > 1 or (numbers and not is_empty(self.segments, numbers[0])):
-            raise CorruptionError("MANIFEST is missing, but the directory holds data", path=self.layout.manifest)
-
-    def _trusted_base(self, manifest: Manifest) -> int:
-        """The current base if its stamp holds, else the newest other one whose stamp does."""
-        others = sorted(manifest.bases, key=lambda b: manifest.mark(b).version, reverse=True)
-        for base in [manifest.current, *(b for b in others if b != manifest.current)]:
-            try:
-                if read_stamp(self.layout, base).life == manifest.bases[base][0]:
-                    return base
-            except CorruptionError:
-                continue  # written when the power went, or copied in use: the journal leads on from an older base
-        raise CorruptionError("no base has the stamp that MANIFEST names", path=self.layout.bases)
 
     # Detaching
 
