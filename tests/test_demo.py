@@ -46,8 +46,9 @@ def test_a_short_demo_ends_well(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["--seconds", "-1"], "--seconds"),
-        (["--workers", "0"], "0 is less than 1"),
-        (["--rows", "many"], "--rows"),
+        (["--workers", "0"], "0 is not from 1 on"),
+        (["--rows", "many"], "'many' is no whole number"),
+        (["--seconds", "nan"], "--seconds"),
         (["--input", "/nonexistent/index"], "can't read /nonexistent/index"),
         (["--colour"], "--colour"),
     ],

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +35,28 @@ class Failed(Exception):
     """The demo can't go on."""
 
 
-def number(text: str, *, least: float, kind: type) -> Any:
-    value = kind(text)
-    if not value >= least:
-        raise argparse.ArgumentTypeError(f"{text} is less than {least}")
-    return value
+def number(kind: type[int] | type[float], least: float) -> Callable[[str], float]:
+    """Reads an argument that is a number, not less than `least`."""
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' if kind is int else ''}number") from None
+        if not least <= value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not from {least} on")
+        return value
+
+    return read
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__.partition("\n\n")[2])
-    parser.add_argument(
-        "--seconds", type=lambda t: number(t, least=0.5, kind=float), default=10.0, help="how long workers run (10)"
-    )
-    parser.add_argument(
-        "--workers", type=lambda t: number(t, least=1, kind=int), default=4, help="how many at a time (4)"
-    )
+    parser.add_argument("--seconds", type=number(float, 0.5), default=10.0, help="how long workers run (10)")
+    parser.add_argument("--workers", type=number(int, 1), default=4, help="how many at a time (4)")
     parser.add_argument(
         "--rows",
-        type=lambda t: number(t, least=10, kind=int),
+        type=number(int, 10),
         default=None,
         help="import at most so many packages (all)",
     )
