@@ -132,9 +132,13 @@ class Database:
 
         Pauses between attempts grow, with jitter. After `attempts` the conflict is let out; nothing else is retried.
         """
-        if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-            raise UsageError(f"{fn!r} would run after its transaction", hint="give a plain function")
-        for attempt in self.attempts(attempts):
+        _refuse_late(fn)
+        return self._run(fn, self.attempts(attempts), args, kwargs)
+
+    def _run(
+        self, fn: Callable[..., R], attempts: Iterator[Attempt], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> R:
+        for attempt in attempts:
             with attempt as session:
                 result = fn(session, *args, **kwargs)
         return result
@@ -145,25 +149,37 @@ class Database:
     def transactional(
         self, fn: None = None, /, *, attempts: int = 10
     ) -> Callable[[Callable[A, R]], Callable[..., R]]: ...
-    def transactional(self, fn: Any = None, /, *, attempts: int = 10) -> Any:
-        """Decorate a function of (session, ...) so that it runs as `run` does, called without the session."""
+    def transactional(self, fn: Any = None, /, *, attempts: int = 10, **terms: Any) -> Any:
+        """Decorate a function of (session, ...) so that it runs as `run` does, called without the session.
+
+        `terms`: isolation, durability, note, as for `transaction`.
+        """
         if fn is None:
-            return functools.partial(self.transactional, attempts=attempts)
+            return functools.partial(self.transactional, attempts=attempts, **terms)
+        _refuse_late(fn)
 
         @functools.wraps(fn)
         def runs(*args: Any, **kwargs: Any) -> Any:
-            return self.run(fn, *args, attempts=attempts, **kwargs)
+            return self._run(fn, self.attempts(attempts, **terms), args, kwargs)
 
         return runs
 
-    def attempts(self, attempts: int = 10) -> Iterator[Attempt]:
+    def attempts(
+        self,
+        attempts: int = 10,
+        *,
+        isolation: Isolation | None = None,
+        durability: Durability | None = None,
+        note: str | None = None,
+    ) -> Iterator[Attempt]:
         """For a block: `for attempt in db.attempts(10): with attempt as s: ...`."""
         if attempts < 1:
             raise UsageError(f"attempts is {attempts}; at least one is needed")
         if self in _running.get():
             raise UsageError("a transaction of this database runs here already", hint="pass its session on instead")
         for number in range(attempts):
-            attempt = Attempt(self, last=number == attempts - 1)
+            session = self._new_session(False, isolation, durability, note, managed=True)
+            attempt = Attempt(self, session, number=number + 1, last=number == attempts - 1)
             yield attempt
             if attempt.succeeded:
                 return
@@ -240,37 +256,46 @@ class Database:
 class Attempt:
     """One attempt of `Database.attempts`: gives a session, commits it, swallows a conflict unless it is the last."""
 
-    def __init__(self, database: Database, *, last: bool) -> None:
-        self._database, self._last = database, last
-        self._session: ObjectSession | None = None
+    def __init__(self, database: Database, session: ObjectSession, *, number: int, last: bool) -> None:
+        self._database, self._session, self._number, self._last = database, session, number, last
         self._token: contextvars.Token[tuple[Database, ...]] | None = None
         self.succeeded = False
         self.version: int | None = None  # the commit's number, once it succeeded
 
     def __enter__(self) -> ObjectSession:
         self._token = _running.set((*_running.get(), self._database))
-        self._session = self._database._new_session(False, None, None, None, managed=True)
         return self._session
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        assert self._session is not None and self._token is not None
+        assert self._token is not None
         _running.reset(self._token)
         try:
             if error is None:
                 self.version = self._session._commit()
                 self.succeeded = True
-            return error is not None and self._swallows(error)
+            return isinstance(error, ConcurrencyConflict) and self._goes_on(error)
         except ConcurrencyConflict as conflict:
-            if not self._swallows(conflict):
+            if not self._goes_on(conflict):
                 raise
             return True
         finally:
             self._session.close()
 
-    def _swallows(self, error: BaseException) -> bool:
-        return isinstance(error, ConcurrencyConflict) and not self._last
+    def _goes_on(self, conflict: ConcurrencyConflict) -> bool:
+        """Whether another attempt follows. The last conflict says how often it was tried."""
+        if self._last:
+            conflict.hint = (
+                f"it was tried {self._number} times; allow more attempts, read less in the transaction, "
+                "or use isolation='snapshot' if what was read may change meanwhile"
+            )
+        return not self._last
+
+
+def _refuse_late(fn: Callable[..., Any]) -> None:
+    if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise UsageError(f"{fn!r} would run after its transaction", hint="give a plain function")
 
 
 def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
@@ -336,5 +361,13 @@ def temporary() -> Database:
     """
     directory = tempfile.mkdtemp(prefix="pykesto.")
     database = open(Path(directory) / "db.kesto")
-    database._temporary = weakref.finalize(database, shutil.rmtree, directory, ignore_errors=True)
+    database._temporary = weakref.finalize(database, _discard, database._attachment, directory, os.getpid())
     return database
+
+
+def _discard(attachment: Attachment, directory: str, pid: int) -> None:
+    """Close what may still be open, then remove a temporary database; not in a forked child, whose it is not."""
+    if os.getpid() == pid:
+        if attachment.usable:
+            attachment.close()
+        shutil.rmtree(directory, ignore_errors=True)

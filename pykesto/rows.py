@@ -16,6 +16,7 @@ from .query import Column, Condition, Query
 from .query.expressions import KeyRange
 from .session import Session
 from .store import KEY_BYTES_MAX, IndexDefinition, SchemaChange, Snapshot
+from .store import Row as StoredRow
 from .tracked import detach, tracked
 
 _PREFIX = "t_"  # tables of rows and those of objects are apart
@@ -169,7 +170,10 @@ class Table(MutableMapping[Any, Row]):
         found = self._session._get(self.table, key)
         if found is None:
             return None
-        return row if row is not None else self._adopt(key)
+        row = self._held(key)
+        if row._columns is None or row._loaded != self._epoch:
+            self._fill(row, found)
+        return row
 
     def _held(self, key: bytes) -> Row:
         """The one Row object of a key, even of a deleted row."""
@@ -182,7 +186,9 @@ class Table(MutableMapping[Any, Row]):
 
     def _load(self, row: Row) -> None:
         """Read a row's columns from the snapshot."""
-        found = self._session._get(self.table, row._key)
+        self._fill(row, self._session._get(self.table, row._key))
+
+    def _fill(self, row: Row, found: StoredRow | None) -> None:
         row._loaded = self._epoch
         if found is None:
             row._replace(None)
@@ -236,7 +242,7 @@ class Table(MutableMapping[Any, Row]):
         return self.query.count()
 
     def __iter__(self) -> Iterator[Any]:
-        return map(decode_key, self.query.walk())
+        return (decode_key(key) for key, _ in self.query.walk())
 
     def __bool__(self) -> bool:
         return self.query.exists()
@@ -323,9 +329,11 @@ class Table(MutableMapping[Any, Row]):
     def observe(self, condition: Condition) -> None:
         self._session._observe(self.table, condition)
 
-    def item(self, key: bytes) -> Row | None:
-        row = self._held(key)
-        return None if row._state == "deleted" else row
+    def item(self, key: bytes, row: StoredRow) -> Row | None:
+        held = self._held(key)
+        if held._state == "clean" and (held._columns is None or held._loaded != self._epoch):
+            self._fill(held, row)
+        return None if held._state == "deleted" else held
 
     def column(self, name: str) -> Column:
         return Column(name)

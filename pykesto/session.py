@@ -311,7 +311,7 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and not self._closed and not self._doomed and any((self.new, self.dirty, self.deleted)):
+        if kind is None and not self._closed and not self._doomed and any(map(_has_changes, self._parts.values())):
             _log.warning("a session with changes was left without commit() or rollback(); they are gone")
         self.close()
 
@@ -367,6 +367,10 @@ class _Alone:
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+
+
+def _has_changes(part: Part) -> bool:
+    return any(part.changed())
 
 
 def _value(encoded: Any) -> Any:

@@ -101,9 +101,10 @@ def check_unique(newest: BaseSnapshot, writes: Writes) -> None:
     `newest` is the newest snapshot, so the answer holds whatever the isolation; the final state counts, so that
     two rows may swap values in one commit.
     """
+    dropped = {(c.table, c.index.column, c.index.owner) for c in writes.schema if c.kind == "drop_index"}
     for table, rows in writes.rows.items():
         for index in newest.indexes(table):
-            if index.unique:
+            if index.unique and (table, index.column, index.owner) not in dropped:
                 _check_index(newest, table, index, rows)
     for change in writes.schema:
         if change.kind == "create_index" and change.index.unique:

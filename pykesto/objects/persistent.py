@@ -11,7 +11,7 @@ import inspect
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, dataclass_transform, get_origin
+from typing import Any, ClassVar, Protocol, dataclass_transform, get_origin, overload
 
 from ..codec import decode_key
 from ..errors import UsageError
@@ -39,7 +39,7 @@ class Space(Protocol):
 class State:
     """What a persistent object carries besides its attributes."""
 
-    __slots__ = ("__weakref__", "attributes", "image", "key", "loaded", "space", "status", "version")
+    __slots__ = ("__weakref__", "attributes", "fetched", "image", "key", "loaded", "space", "status", "version")
 
     def __init__(self) -> None:
         self.space: Space | None = None  # None: transient
@@ -48,6 +48,7 @@ class State:
         self.loaded = True  # whether the object's __dict__ holds its attributes
         self.version: int | None = None
         self.image: bytes | None = None  # the packed row, read ahead with a reference to it
+        self.fetched = False  # a query or get() gave it, not a reference
         self.attributes: dict[str, Any] | None = None  # as of an earlier snapshot, kept for after close()
 
 
@@ -71,8 +72,9 @@ def field(
     """An attribute with an index, a unique value, or a default made anew for each object.
 
     Args:
-        index: keep an index, so that queries on the attribute need no scan.
-        unique: no two objects of the classes that have this attribute may have an equal value; implies an index.
+        index: keep an index, so that queries on the attribute need no scan. It serves comparisons, not `contains`.
+        unique: no two objects of this class and those below it may have an equal value; None never collides. Implies
+            an index.
         default: the value of objects that were given none; not a list, dict or set.
         default_factory: called without arguments for each such object instead.
 
@@ -135,6 +137,21 @@ def id_of(key: bytes) -> uuid.UUID:
 classes: dict[str, type[Persistent]] = {}  # by stored name
 
 
+class Identity:
+    """`obj.k_id`: the object's id, a UUID of version 7 given by `add`. On the class it makes conditions."""
+
+    @overload
+    def __get__(self, obj: None, owner: type[Persistent]) -> Column: ...
+    @overload
+    def __get__(self, obj: Persistent, owner: type[Persistent]) -> uuid.UUID: ...
+    def __get__(self, obj: Persistent | None, owner: type[Persistent]) -> Column | uuid.UUID:
+        if obj is None:
+            return Column("k_id")
+        if not obj._k.key:
+            raise AttributeError(f"{obj!r} has no k_id until it is added to a session")
+        return id_of(obj._k.key)
+
+
 @dataclass_transform(kw_only_default=True, field_specifiers=(field,))
 class Persistent:
     """The base of classes whose objects are stored. Any attribute may be set; annotations are optional.
@@ -184,12 +201,7 @@ class Persistent:
         for name, value in attributes.items():
             setattr(self, name, value)
 
-    @property
-    def k_id(self) -> uuid.UUID:
-        """The object's id, a UUID of version 7 given by `add`; AttributeError before that."""
-        if not self._k.key:
-            raise AttributeError(f"{self!r} has no k_id until it is added to a session")
-        return id_of(self._k.key)
+    k_id = Identity()
 
     @property
     def k_version(self) -> int | None:

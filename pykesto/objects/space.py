@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..codec import decode, encode, encode_key, encode_row, find_column, pack_columns, parse_columns
-from ..errors import CodecError, UsageError
+from ..errors import ClosedError, CodecError, UsageError
 from ..query import Column, Condition
 from ..rows import new_id
 from ..session import Session
-from ..store import SCOPE_COLUMN, IndexDefinition, SchemaChange, Snapshot
+from ..store import SCOPE_COLUMN, IndexDefinition, Row, SchemaChange, Snapshot
 from ..tracked import detach, tracked
 from .persistent import Persistent, State, classes, id_of
 
@@ -80,7 +80,13 @@ class ObjectSpace:
         if known is not None and known._k.status in {"new", "dirty", "deleted"}:
             return None if known._k.status == "deleted" else known
         row = self._session._get(TABLE, key)
-        return None if row is None else self._object(key, row.version, row.image)
+        return None if row is None else self._fetched(key, row)
+
+    def _fetched(self, key: bytes, row: Row) -> Persistent:
+        """An object that was asked for: it can be read after close(), even if nobody looked into it before."""
+        obj = self._object(key, row.version, row.image)
+        obj._k.fetched = True
+        return obj
 
     def _object(self, key: bytes, version: int, image: bytes) -> Persistent:
         """The object of a row: the known one, or one that is not loaded, its packed row kept for when it is."""
@@ -101,10 +107,12 @@ class ObjectSpace:
         known = self._known.get(key)
         if known is not None:
             return known
-        row = self._session._begin().get(TABLE, key)
+        row = None if self._session._closed else self._session._begin().get(TABLE, key)
         if row is not None:
             return self._object(key, row.version, row.image)
-        return self._object(key, 0, _class_column(Missing))
+        missing = self._object(key, 0, _class_column(Missing))
+        missing._k.image = None
+        return missing
 
     def load(self, obj: Persistent) -> None:
         """Fill an object from the snapshot. After close(), give back what was loaded before."""
@@ -113,9 +121,13 @@ class ObjectSpace:
             obj.__dict__.update(state.attributes)
             state.loaded, state.attributes = True, None
             return
+        if self._session._closed:
+            self._load_late(obj)
+            return
         row = self._session._get(TABLE, state.key)
         if row is None:
-            raise KeyError(f"{type(obj).__name__} {id_of(state.key)} is not in the database (any more)")
+            what = "the object that is referred to" if type(obj) is Missing else type(obj).__name__
+            raise KeyError(f"{what}, {id_of(state.key)}, is not in the database (any more)")
         if state.attributes is not None and row.version == state.version:
             attributes = state.attributes
         else:
@@ -123,6 +135,15 @@ class ObjectSpace:
             attributes = self._unpacked(obj, row.image)
         obj.__dict__.update(attributes)
         state.version, state.loaded, state.image, state.attributes = row.version, True, None, None
+
+    def _load_late(self, obj: Persistent) -> None:
+        """After close(): what a query or a reference brought can be read, but nothing more is fetched."""
+        if obj._k.image is None or not obj._k.fetched:
+            raise ClosedError(
+                f"{obj!r} was not read before its session ended", hint="read what is needed while the session is open"
+            )
+        obj.__dict__.update(self._unpacked(obj, obj._k.image))
+        obj._k.loaded = True
 
     def _unpacked(self, obj: Persistent, image: bytes) -> dict[str, Any]:
         columns = parse_columns(image)
@@ -278,8 +299,11 @@ class ObjectSpace:
     def observe(self, condition: Condition) -> None:
         self._session._observe(TABLE, condition)
 
-    def item(self, key: bytes) -> Any:
-        return self.get(key)
+    def item(self, key: bytes, row: Row) -> Any:
+        known = self._known.get(key)
+        if known is not None and known._k.status != "clean":
+            return None if known._k.status == "deleted" else known
+        return self._fetched(key, row)
 
     def column(self, name: str) -> Column:
         return Column(name)

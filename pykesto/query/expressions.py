@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn
 
-from ..codec import decode, encode, family_range, find_column, is_scalar_encoding, prefix_range, range_of
+from ..codec import decode, decode_key, encode, family_range, find_column, is_scalar_encoding, prefix_range, range_of
 from ..errors import UsageError
 
 _reference: Callable[[Any], bytes | None] | None = None
@@ -127,8 +127,13 @@ class KeyRange(Condition):
         return "key in a range"
 
 
-def encoded_value(path: str, image: bytes) -> bytes | None:
-    """The encoded value of a column, or of a path with dots into nested dicts; None where it is missing."""
+KEY_COLUMNS = frozenset({"k_key", "k_id"})
+
+
+def encoded_value(path: str, key: bytes, image: bytes) -> bytes | None:
+    """The encoded value of a column, of the key, or of a path with dots into nested dicts; None where it is missing."""
+    if path in KEY_COLUMNS:
+        return key
     name, _, rest = path.partition(".")
     found = find_column(image, name.encode())
     if not rest or found is None:
@@ -139,6 +144,16 @@ def encoded_value(path: str, image: bytes) -> bytes | None:
             return None
         value = value[step]
     return encode(value)
+
+
+def decoded_value(path: str, encoded: bytes) -> Any:
+    """What `encoded_value` gave, with references as `Reference`."""
+    return decode_key(encoded) if path in KEY_COLUMNS else decode(encoded)
+
+
+def name_of(column: str | Column) -> str:
+    """The name of a column that is given by its name, or as what stands for it."""
+    return column.name if isinstance(column, Column) else column
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +167,7 @@ class InRanges(Condition):
     operand: Any = None
 
     def matches(self, key: bytes, image: bytes) -> bool:
-        value = encoded_value(self.column, image)
+        value = encoded_value(self.column, key, image)
         return value is not None and any(lo <= value < hi for lo, hi in self.ranges)
 
     def __str__(self) -> str:
@@ -169,8 +184,8 @@ class Test(Condition):
     operand: Any = None
 
     def matches(self, key: bytes, image: bytes) -> bool:
-        value = encoded_value(self.column, image)
-        return value is not None and self.test(decode(value))
+        value = encoded_value(self.column, key, image)
+        return value is not None and self.test(decoded_value(self.column, value))
 
     def __str__(self) -> str:
         return self.text
@@ -192,7 +207,7 @@ class Exists(Condition):
     column: str
 
     def matches(self, key: bytes, image: bytes) -> bool:
-        return encoded_value(self.column, image) is not None
+        return encoded_value(self.column, key, image) is not None
 
     def __str__(self) -> str:
         return f"{self.column} exists"
@@ -354,6 +369,9 @@ class Column:
     def __le__(self, value: Any) -> Condition:
         return self.le(value)
 
+    def __neg__(self) -> str:
+        return self.desc()
+
     def __add__(self, other: Any) -> Computed:
         return Computed(self._name, lambda value: value + other)
 
@@ -412,17 +430,17 @@ class agg:
         return Aggregate("count", "", len)
 
     @staticmethod
-    def sum(column: str) -> Aggregate:
-        return Aggregate("sum", column, sum)
+    def sum(column: str | Column) -> Aggregate:
+        return Aggregate("sum", name_of(column), sum)
 
     @staticmethod
-    def min(column: str) -> Aggregate:
-        return Aggregate("min", column, lambda values: min(values, default=None))
+    def min(column: str | Column) -> Aggregate:
+        return Aggregate("min", name_of(column), lambda values: min(values, default=None))
 
     @staticmethod
-    def max(column: str) -> Aggregate:
-        return Aggregate("max", column, lambda values: max(values, default=None))
+    def max(column: str | Column) -> Aggregate:
+        return Aggregate("max", name_of(column), lambda values: max(values, default=None))
 
     @staticmethod
-    def avg(column: str) -> Aggregate:
-        return Aggregate("avg", column, lambda values: sum(values) / len(values) if values else None)
+    def avg(column: str | Column) -> Aggregate:
+        return Aggregate("avg", name_of(column), lambda values: sum(values) / len(values) if values else None)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..store import Snapshot
-from .expressions import And, Condition, InRanges, KeyRange
+from .expressions import KEY_COLUMNS, And, Condition, InRanges, KeyRange
 
 _EVERY_KEY = KeyRange(None, None)
 
@@ -37,6 +37,9 @@ class Plan:
 def plan(condition: Condition, table: str, snapshot: Snapshot) -> Plan:
     """The best index for a condition that all rows must meet: equality before a range before a scan."""
     parts = list(_conjuncts(condition))
+    for part in parts:
+        if isinstance(part, InRanges) and part.column in KEY_COLUMNS and len(part.ranges) == 1:
+            return Plan(table, keys=KeyRange(*part.ranges[0]))
     usable = [part for part in parts if isinstance(part, InRanges) and snapshot.indexed(table, part.column)]
     if not usable:
         return Plan(table, keys=next((part for part in parts if isinstance(part, KeyRange)), _EVERY_KEY))

@@ -11,11 +11,23 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from ..codec import decode, decode_key, is_scalar_encoding, range_of
 from ..errors import MultipleResultsFound, NoResultFound, UsageError
-from ..store import Snapshot
-from .expressions import Aggregate, All, And, Column, Computed, Condition, col, encoded_value, operands
+from ..store import Row, Snapshot
+from .expressions import (
+    KEY_COLUMNS,
+    Aggregate,
+    All,
+    And,
+    Column,
+    Computed,
+    Condition,
+    encoded_value,
+    name_of,
+    operands,
+)
 from .planner import Plan, plan
 
 T = TypeVar("T")
+Match = tuple[bytes, Row]  # an encoded key, and the packed row under it
 
 
 class Source(Protocol[T]):
@@ -45,8 +57,8 @@ class Source(Protocol[T]):
         """Remember that the session asked this of the table."""
         ...
 
-    def item(self, key: bytes) -> T | None:
-        """The live row or object, or None if the session deleted it."""
+    def item(self, key: bytes, row: Row) -> T | None:
+        """The live row or object of a row that was found, or None if the session deleted it."""
         ...
 
     def column(self, name: str) -> Column: ...
@@ -127,7 +139,7 @@ class Query(Generic[T]):
 
     def order_by(self, *columns: str | Column) -> Self:
         """Sort by columns, "-name" descending; replaces an earlier order. "k_key" is the key."""
-        return self._with(_order=tuple(c.name if isinstance(c, Column) else c for c in columns))
+        return self._with(_order=tuple(map(name_of, columns)))
 
     def limit(self, count: int | None) -> Self:
         return self._with(_limit=_natural(count, "limit"))
@@ -142,29 +154,32 @@ class Query(Generic[T]):
     # Running it
 
     def __iter__(self) -> Iterator[T]:
-        for key in self.walk():
-            item = self._source.item(key)
+        for key, row in self.walk():
+            item = self._source.item(key, row)
             if item is not None:  # deleted since the loop began
                 yield item
 
-    def walk(self) -> Iterator[bytes]:
-        """The encoded keys, fixed now; UsageError if the snapshot ends before the loop does."""
+    def walk(self) -> Iterator[Match]:
+        """The encoded keys and packed rows, fixed now; UsageError if the snapshot ends before the loop does."""
         source, snapshot = self._source, self._source.snapshot()
-        for key in self._keys():
+        for match in self._matches():
             source.require_same(snapshot)
-            yield key
+            yield match
 
     def keys(self) -> list[Any]:
         """The keys, in order."""
         return [decode_key(key) for key in self._keys()]
 
     def count(self) -> int:
+        """How many items there are."""
         return len(self._keys())
 
     def exists(self) -> bool:
-        return bool(self.limit(1)._keys())
+        """Whether there is any such item."""
+        return bool(self._found(enough=1)) if self._is_plain() else bool(self.limit(1)._keys())
 
     def first(self) -> T | None:
+        """The first item in the query's order, or None."""
         return next(iter(self.limit(1)), None)
 
     def one_or_none(self) -> T | None:
@@ -181,9 +196,10 @@ class Query(Generic[T]):
             raise NoResultFound(f"none of {self._source.label} where {self._text()}")
         return found
 
-    def select(self, *columns: str) -> list[tuple[Any, ...]]:
+    def select(self, *columns: str | Column) -> list[tuple[Any, ...]]:
         """The values of some columns, a tuple for each item; None where one is missing."""
-        return [tuple(self._values(image, column) for column in columns) for _, image in self._matches()]
+        names = [name_of(column) for column in columns]
+        return [tuple(self._value(*match, name) for name in names) for match in self._matches()]
 
     def delete(self) -> int:
         """Delete what the query finds; how many."""
@@ -194,39 +210,46 @@ class Query(Generic[T]):
 
     def update(self, **values: Any) -> int:
         """Set columns of what the query finds, `col("n") + 1` computing from the old value; how many."""
-        matches = [(self._source.item(key), image) for key, image in self._matches()]
-        for item, image in matches:
+        matches = [(self._source.item(*match), match) for match in self._matches()]
+        for item, match in matches:
             for column, value in values.items():
                 if isinstance(value, Computed):
-                    value = value.compute(self._values(image, value.column))
+                    value = value.compute(self._value(*match, value.column))
                 if item is not None:
                     self._source.set(item, column, value)
         return len(matches)
 
-    def _present(self, column: str) -> list[Any]:
-        encoded = (encoded_value(column, image) for _, image in self._matches())
-        return [value for value in (self._source.value(e) for e in encoded if e is not None) if value is not None]
+    def _present(self, column: str | Column) -> list[Any]:
+        values = (self._value(*match, name_of(column)) for match in self._matches())
+        return [value for value in values if value is not None]
 
-    def sum(self, column: str) -> Any:
+    def sum(self, column: str | Column) -> Any:
+        """The sum of a column's values, 0 if there are none; missing ones and None don't count."""
         return sum(self._present(column))
 
-    def min(self, column: str) -> Any:
+    def min(self, column: str | Column) -> Any:
+        """The least of a column's values, or None."""
         return min(self._present(column), default=None)
 
-    def max(self, column: str) -> Any:
+    def max(self, column: str | Column) -> Any:
+        """The greatest of a column's values, or None."""
         return max(self._present(column), default=None)
 
-    def avg(self, column: str) -> Any:
+    def avg(self, column: str | Column) -> Any:
+        """The mean of a column's values, or None."""
         values = self._present(column)
         return sum(values) / len(values) if values else None
 
-    def distinct(self, column: str) -> list[Any]:
+    def distinct(self, column: str | Column) -> list[Any]:
         """The different values of a column, in value order."""
-        found = {_sortable(e): e for _, image in self._matches() if (e := encoded_value(column, image)) is not None}
-        return [self._source.value(found[key]) for key in sorted(found)]
+        name = name_of(column)
+        encoded = (_encoded(name, match) for match in self._matches())
+        found = {_sortable(name, e): e for e in encoded if e is not None}
+        return [self._decoded(name, found[key]) for key in sorted(found)]
 
-    def group_by(self, *columns: str) -> Groups[T]:
-        return Groups(self, columns)
+    def group_by(self, *columns: str | Column) -> Groups[T]:
+        """Group items with equal values: `query.group_by("city").agg(n=agg.count())`."""
+        return Groups(self, tuple(map(name_of, columns)))
 
     def explain(self) -> str:
         """How the query would be run, in words."""
@@ -254,42 +277,52 @@ class Query(Generic[T]):
     def _plan(self) -> Plan:
         return plan(self._condition(), self._source.table, self._source.snapshot())
 
-    def _found(self) -> list[tuple[bytes, bytes]]:
-        """Keys and images of all that match, without order."""
+    def _is_plain(self) -> bool:
+        return not (self._filters or self._offset or self._after is not None or self._limit is not None)
+
+    def _found(self, enough: int | None = None) -> list[Match]:
+        """Keys and rows of all that match, without order; of at least `enough`, if that is given."""
         source, condition = self._source, self._condition()
         snapshot = source.snapshot()
         source.observe(condition)
         pending = dict(source.pending())
-        found = [(key, image) for key, image in pending.items() if image is not None and condition.matches(key, image)]
+        own = ((key, Row(0, image)) for key, image in pending.items() if image is not None)
+        found = [match for match in own if condition.matches(match[0], match[1].image)]
         for key in plan(condition, source.table, snapshot).candidates(snapshot):
+            if enough is not None and len(found) >= enough:
+                break
             if key not in pending:
                 row = snapshot.get(source.table, key)
                 if row is not None and condition.matches(key, row.image):
-                    found.append((key, row.image))
-        return [match for match in found if self._passes(match[0])] if self._filters else found
+                    found.append((key, row))
+        return [match for match in found if self._passes(match)] if self._filters else found
 
-    def _passes(self, key: bytes) -> bool:
+    def _enough(self) -> int | None:
+        """How many matches will do, where they are found in the order that they are wanted in: that of keys."""
+        if self._limit is None or self._order or self._filters or self._after is not None:
+            return None
+        in_key_order = not self._plan().column and not dict(self._source.pending())
+        return self._offset + self._limit if in_key_order else None
+
+    def _passes(self, match: Match) -> bool:
         """A function's answer for an item, where errors that missing or odd attributes bring mean no match."""
-        item = self._source.item(key)
+        item = self._source.item(*match)
         try:
             return item is not None and all(test(item) for test in self._filters)
         except (AttributeError, TypeError, LookupError):
             return False
 
-    def _matches(self) -> list[tuple[bytes, bytes]]:
-        found = sorted(self._found())
+    def _matches(self) -> list[Match]:
+        found = sorted(self._found(self._enough()), key=lambda match: match[0])
         for term in reversed(self._order):
             column, descending = term.removeprefix("-"), term.startswith("-")
-            if column == "k_key":
-                found.sort(key=lambda match: match[0], reverse=descending)
-            else:
-                found.sort(key=lambda match: _sortable(encoded_value(column, match[1])), reverse=descending)
+            found.sort(key=lambda match: _sortable(column, _encoded(column, match)), reverse=descending)
         if self._after is not None:
             found = self._beyond(found)
         end = None if self._limit is None else self._offset + self._limit
         return found[self._offset : end]
 
-    def _beyond(self, found: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    def _beyond(self, found: list[Match]) -> list[Match]:
         assert self._after is not None
         key = self._source.key_of(self._after)
         for i, match in enumerate(found):
@@ -300,9 +333,12 @@ class Query(Generic[T]):
     def _keys(self) -> list[bytes]:
         return [key for key, _ in self._matches()]
 
-    def _values(self, image: bytes, column: str) -> Any:
-        encoded = encoded_value(column, image)
-        return None if encoded is None else self._source.value(encoded)
+    def _value(self, key: bytes, row: Row, column: str) -> Any:
+        encoded = encoded_value(column, key, row.image)
+        return None if encoded is None else self._decoded(column, encoded)
+
+    def _decoded(self, column: str, encoded: bytes) -> Any:
+        return decode_key(encoded) if column in KEY_COLUMNS else self._source.value(encoded)
 
 
 class Groups(Generic[T]):
@@ -314,20 +350,21 @@ class Groups(Generic[T]):
     def agg(self, **aggregates: Aggregate) -> list[dict[str, Any]]:
         """A dict for each group, in value order: the columns, and the aggregates over present values."""
         query = self._query
-        groups: dict[tuple[bytes, ...], list[bytes]] = {}
-        for _, image in query._matches():
-            key = tuple(_sortable(encoded_value(column, image)) for column in self._columns)
-            groups.setdefault(key, []).append(image)
+        groups: dict[tuple[bytes, ...], list[Match]] = {}
+        for match in query._matches():
+            key = tuple(_sortable(column, _encoded(column, match)) for column in self._columns)
+            groups.setdefault(key, []).append(match)
         return [self._summary(groups[key], aggregates) for key in sorted(groups)]
 
-    def _summary(self, images: list[bytes], aggregates: dict[str, Aggregate]) -> dict[str, Any]:
-        row = {column: self._query._values(images[0], column) for column in self._columns}
+    def _summary(self, matches: list[Match], aggregates: dict[str, Aggregate]) -> dict[str, Any]:
+        value = self._query._value
+        row = {column: value(*matches[0], column) for column in self._columns}
         for name, aggregate in aggregates.items():
             if not aggregate.column:
-                row[name] = aggregate.compute(images)
+                row[name] = aggregate.compute(matches)
             else:
-                values = (self._query._values(image, aggregate.column) for image in images)
-                row[name] = aggregate.compute([value for value in values if value is not None])
+                values = (value(*match, aggregate.column) for match in matches)
+                row[name] = aggregate.compute([v for v in values if v is not None])
         return row
 
 
@@ -337,11 +374,14 @@ def _natural(count: int | None, what: str) -> int | None:
     return count
 
 
-def _sortable(encoded: bytes | None) -> bytes:
+def _encoded(column: str, match: Match) -> bytes | None:
+    return encoded_value(column, match[0], match[1].image)
+
+
+def _sortable(column: str, encoded: bytes | None) -> bytes:
     """What to sort by: missing first, equal numbers of different types alike."""
     if encoded is None:
         return b""
+    if column in KEY_COLUMNS:
+        return encoded
     return range_of(decode(encoded))[0] if is_scalar_encoding(encoded) else encoded
-
-
-__all__ = ["ColumnOf", "Groups", "Query", "Source", "col"]

@@ -215,3 +215,13 @@ def test_an_index_made_while_others_write_agrees_with_a_scan(database: Path, sta
                     by_index = people.query.col("age").equals(age)
                     assert sorted(by_index.keys()) == sorted(key for key, found in rows.items() if found == age)
                 assert "index on 'age'" in people.query.col("age").equals(1).explain() or not checkpointed
+
+
+def test_a_commit_that_drops_a_unique_index_is_not_held_to_it(database: Path) -> None:
+    with pykesto.open(database) as db:
+        with db.transaction() as s:
+            s.table("names").create_index("name", unique=True)
+            s.table("names").update({1: {"name": "a"}, 2: {"name": "b"}})
+        with db.transaction() as s:
+            s.table("names").drop_index("name")
+            s.table("names")[2]["name"] = "a"
