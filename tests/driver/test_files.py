@@ -216,7 +216,7 @@ try:
     for i in range(1000):
         table[b"n%d" % i] = {b"v": b"x" * 1000}
 except StorageError as error:
-    print(type(error).__name__, error.operation, len(table) > 50)
+    print(type(error).__name__, error.operation, len(table) > 50, flush=True)  # os._exit flushes nothing
     os._exit(0)
 """
 
