@@ -7,6 +7,7 @@ database for every process, as the kernel reports it once and then says that all
 
 from __future__ import annotations
 
+import threading
 import time
 
 from ..errors import CorruptionError, StorageError
@@ -32,6 +33,8 @@ class GroupSync:
     ) -> None:
         self.segments, self.state = segments, state
         self.sync_lock, self.commit_lock = sync_lock, commit_lock
+        # The kernel tells of a failed sync once for each open file, and the threads of a process share theirs.
+        self._one_at_a_time = threading.Lock()
 
     def make_durable(self, target: int) -> None:
         """Return when everything before `target` is on stable storage.
@@ -81,15 +84,17 @@ class GroupSync:
         state.leading = False
 
     def _sync_to_end(self) -> None:
-        end = self.state.end  # before the sync: what is appended during it is not covered
-        segments = self.not_durable()  # what fails here was no sync
-        try:
-            for segment in segments:
-                segment.sync()
-        except StorageError as error:
-            self.state.poison(error.errno or 0)
-            raise
-        self.state.publish_durable(end)
+        with self._one_at_a_time:
+            self.state.refuse_if_poisoned()
+            end = self.state.end  # before the sync: what is appended during it is not covered
+            segments = self.not_durable()  # what fails here was no sync
+            try:
+                for segment in segments:
+                    segment.sync()
+            except StorageError as error:
+                self.state.poison(error.errno or 0)
+                raise
+            self.state.publish_durable(end)
 
     def not_durable(self) -> list[Segment]:
         """The segments from the durable end to the newest, in order."""

@@ -63,13 +63,14 @@ cdef class ProcessLock:
         return got
 
     cdef int give(self) except -1:
-        cdef bint awaited = self.words.load(self.first + WAITERS) != 0
-        self.words.store(self.first + HOLDER, 0)
         try:
-            self.file.release()
+            self.words.store(self.first + HOLDER, 0)
         finally:
-            self.threads.release()
-        if awaited or self.words.load(self.first + WAITERS):
+            try:
+                self.file.release()
+            finally:
+                self.threads.release()
+        if self.words.load(self.first + WAITERS):
             self.words.add(self.first + SEQUENCE, 1)
             self.words.wake(self.first + SEQUENCE)
         return 0

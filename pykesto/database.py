@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import functools
 import inspect
+import logging
 import os
 import random
 import shutil
@@ -24,12 +25,13 @@ from .engine.checkpoint import Outcome
 from .engine.stats import Stats, stats
 from .errors import ClosedError, ConcurrencyConflict, ReadOnlyError, UsageError
 from .objects import ObjectSession
-from .session import Options
-from .store import Durability, Isolation
+from .session import Options, one_of
+from .store import Durability, Isolation, SchemaChange
 
 R = TypeVar("R")
 A = ParamSpec("A")
 
+_log = logging.getLogger("pykesto")
 _running: contextvars.ContextVar[tuple[Database, ...]] = contextvars.ContextVar("pykesto_running", default=())
 
 
@@ -95,8 +97,8 @@ class Database:
     ) -> ObjectSession:
         self._attached()
         options = Options(
-            durability=_one_of("durability", durability or self._options.durability, ("full", "process")),
-            isolation=_one_of("isolation", isolation or self._options.isolation, ("serializable", "snapshot")),
+            durability=one_of("durability", durability or self._options.durability, ("full", "process")),
+            isolation=one_of("isolation", isolation or self._options.isolation, ("serializable", "snapshot")),
             lock_timeout_s=self._options.lock_timeout_s,
             read_only=read_only or self._options.read_only,
         )
@@ -172,7 +174,11 @@ class Database:
         durability: Durability | None = None,
         note: str | None = None,
     ) -> Iterator[Attempt]:
-        """For a block: `for attempt in db.attempts(10): with attempt as s: ...`."""
+        """For a block: `for attempt in db.attempts(10): with attempt as s: ...`.
+
+        Leave the block at its end, or by an exception: after `return` or `break` no further attempt can follow, and if
+        the commit met a conflict nothing was written. `run` has no such edge.
+        """
         if attempts < 1:
             raise UsageError(f"attempts is {attempts}; at least one is needed")
         if self in _running.get():
@@ -180,7 +186,14 @@ class Database:
         for number in range(attempts):
             session = self._new_session(False, isolation, durability, note, managed=True)
             attempt = Attempt(self, session, number=number + 1, last=number == attempts - 1)
-            yield attempt
+            try:
+                yield attempt
+            except GeneratorExit:
+                if attempt.conflicted:
+                    _log.error(
+                        "a block of attempts() was left by return or break although its commit had met a conflict"
+                    )
+                raise
             if attempt.succeeded:
                 return
             time.sleep(
@@ -218,8 +231,6 @@ class Database:
 
     def drop_table(self, name: str) -> None:
         """Delete all rows and indexes of a table, in a transaction of its own."""
-        from .store import SchemaChange
-
         if self._options.read_only:
             raise ReadOnlyError("the database was opened read-only")
 
@@ -228,7 +239,8 @@ class Database:
             table.query.delete()
             session._change_schema(SchemaChange("drop_table", table.table))
 
-        self.run(drop)
+        # Rows that others add meanwhile must be seen, whatever the handle's isolation: they would have no table.
+        self._run(drop, self.attempts(isolation="serializable"), (), {})
 
     # Closing
 
@@ -260,6 +272,7 @@ class Attempt:
         self._database, self._session, self._number, self._last = database, session, number, last
         self._token: contextvars.Token[tuple[Database, ...]] | None = None
         self.succeeded = False
+        self.conflicted = False
         self.version: int | None = None  # the commit's number, once it succeeded
 
     def __enter__(self) -> ObjectSession:
@@ -273,11 +286,12 @@ class Attempt:
         _running.reset(self._token)
         try:
             if error is None:
-                self.version = self._session._commit()
+                self.version = self._session._write()
                 self.succeeded = True
+                self._session._run_hooks("after_commit")  # what these raise is no conflict of this commit
             return isinstance(error, ConcurrencyConflict) and self._goes_on(error)
         except ConcurrencyConflict as conflict:
-            if not self._goes_on(conflict):
+            if self.succeeded or not self._goes_on(conflict):
                 raise
             return True
         finally:
@@ -285,6 +299,7 @@ class Attempt:
 
     def _goes_on(self, conflict: ConcurrencyConflict) -> bool:
         """Whether another attempt follows. The last conflict says how often it was tried."""
+        self.conflicted = True
         if self._last:
             conflict.hint = (
                 f"it was tried {self._number} times; allow more attempts, read less in the transaction, "
@@ -296,12 +311,6 @@ class Attempt:
 def _refuse_late(fn: Callable[..., Any]) -> None:
     if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise UsageError(f"{fn!r} would run after its transaction", hint="give a plain function")
-
-
-def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
-    if value not in allowed:
-        raise UsageError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}")
-    return value
 
 
 def open(
@@ -342,8 +351,8 @@ def open(
     if "://" in text or text.startswith(":"):
         raise UsageError(f"{text!r} is no directory; only databases in a directory are supported so far")
     options = Options(
-        _one_of("durability", durability, ("full", "process")),
-        _one_of("isolation", isolation, ("serializable", "snapshot")),
+        one_of("durability", durability, ("full", "process")),
+        one_of("isolation", isolation, ("serializable", "snapshot")),
         lock_timeout,
         read_only,
     )

@@ -94,7 +94,11 @@ class Row(MutableMapping[str, Any]):
     def __setitem__(self, column: str, value: Any) -> None:
         _require_column(column)
         self._k_touch()
-        self._read()[column] = tracked(value, self)
+        columns = self._read()
+        old = columns.get(column)
+        if column not in columns or old is not value:  # `row["tags"] += [...]` assigns what is there already
+            columns[column] = tracked(value, self)
+            detach([old])
 
     def __delitem__(self, column: str) -> None:
         if column not in self._read():
@@ -390,15 +394,18 @@ class Table(MutableMapping[Any, Row]):
         self._epoch += 1
         self.restore(None)
 
-    def save(self) -> dict[bytes, tuple[str, bytes]]:
-        return {key: (row._state, encode_row(row._columns or {})) for key, row in self._changed_rows.items()}
+    def save(self) -> dict[bytes, tuple[Row, str, bytes]]:
+        return {key: (row, row._state, encode_row(row._columns or {})) for key, row in self._changed_rows.items()}
 
-    def restore(self, saved: dict[bytes, tuple[str, bytes]] | None) -> None:
-        for key, row in list(self._changed_rows.items()):
-            if saved and key in saved:
-                row._state, image = saved[key]
-                row._replace({name: tracked(value, row) for name, value in decode_row(image).items()})
-                continue
+    def restore(self, saved: dict[bytes, tuple[Row, str, bytes]] | None) -> None:
+        self._undo({key: row for key, row in self._changed_rows.items() if not saved or key not in saved})
+        for key, (row, state, image) in (saved or {}).items():
+            row._state, row._loaded = state, self._epoch
+            row._replace({name: tracked(value, row) for name, value in decode_row(image).items()})
+            self._changed_rows[key] = self._rows[key] = row
+
+    def _undo(self, changed: dict[bytes, Row]) -> None:
+        for key, row in changed.items():
             del self._changed_rows[key]
             if row._version is None:
                 self._rows.pop(key, None)

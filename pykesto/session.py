@@ -208,24 +208,29 @@ class Session:
         return self._commit(force=force, durability=durability)
 
     def _commit(self, *, force: bool = False, durability: Durability | None = None) -> int:
+        number = self._write(force=force, durability=durability)
+        self._run_hooks("after_commit")
+        return number
+
+    def _write(self, *, force: bool = False, durability: Durability | None = None) -> int:
+        """All of a commit but what is called after it."""
         self._require_usable()
+        options = self._options
+        wanted = one_of("durability", durability or options.durability, ("full", "process"))
         with self._alone():
             self._run_hooks("before_commit")
             snapshot = self._begin()
             writes = self._writes()
             if writes:
                 self._require_writable()
-            options = self._options
-            terms = Terms(
-                force, options.isolation, durability or options.durability, options.lock_timeout_s, self._note
+            number = self._written(
+                snapshot, writes, Terms(force, options.isolation, wanted, options.lock_timeout_s, self._note)
             )
-            number = self._written(snapshot, writes, terms)
             self._doomed = True  # until all parts know: an interrupt here must not leave changes to be written again
             self._end_snapshot()
             for part in list(self._parts.values()):
                 part.committed(number)
             self._doomed = False
-        self._run_hooks("after_commit")
         return number
 
     def _writes(self) -> Writes:
@@ -367,6 +372,13 @@ class _Alone:
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+
+
+def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
+    """`value`, or UsageError if it is none of those allowed."""
+    if value not in allowed:
+        raise UsageError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}")
+    return value
 
 
 def _has_changes(part: Part) -> bool:

@@ -17,7 +17,7 @@ from ..codec import decode_key
 from ..errors import UsageError
 from ..query import Column
 from ..query.expressions import stand_for_references
-from ..tracked import tracked
+from ..tracked import detach, tracked
 
 _UNSET: Any = object()
 
@@ -242,7 +242,10 @@ class Persistent:
             self._k_set(name, value)
             return
         self._k_touch()
-        self._k_set(name, tracked(value, self))
+        old = self.__dict__.get(name)
+        if old is None or old is not value:  # `obj.tags += [...]` assigns what is there already
+            self._k_set(name, tracked(value, self))
+            detach([old])
 
     def _k_set(self, name: str, value: Any) -> None:
         """Set past our own descriptors, which have no `__set__`, but through a class's properties."""

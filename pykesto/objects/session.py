@@ -17,6 +17,7 @@ from .persistent import Persistent, with_subclasses
 from .space import TABLE, ObjectSpace
 
 P = TypeVar("P", bound=Persistent)
+_ROOT = uuid.UUID("6b657374-6f00-4000-8000-000000000000")
 
 
 class ObjectSession(Session):
@@ -68,6 +69,10 @@ class ObjectSession(Session):
     def delete(self, item: Persistent | Row) -> None:
         """Delete an object, or a row, at the next commit."""
         if isinstance(item, Row):
+            if item._table._session is not self:
+                raise UsageError(
+                    f"{item!r} belongs to another session", hint="take this session's own: s.table(...)[key]"
+                )
             item._table.delete(item)
         elif isinstance(item, Persistent):
             self._objects.delete_object(item)
@@ -105,6 +110,11 @@ class RootEntry(Persistent, name="k.Root"):
     value: Any
 
 
+def _key_of(name: str) -> bytes:
+    """The key of a name's entry. It follows from the name, so that two sessions that make one entry conflict."""
+    return encode_key(uuid.uuid5(_ROOT, name))
+
+
 class Root(MutableMapping[str, Any]):
     """`session.root`: a few names, each for a value or an object. Storing an object here adds it."""
 
@@ -112,7 +122,8 @@ class Root(MutableMapping[str, Any]):
         self._session = session
 
     def _entry(self, name: str) -> RootEntry | None:
-        return self._session.query(RootEntry, RootEntry.name == name).one_or_none()
+        found = self._session._objects.get(_key_of(name))
+        return found if isinstance(found, RootEntry) else None
 
     def __getitem__(self, name: str) -> Any:
         entry = self._entry(name)
@@ -125,7 +136,7 @@ class Root(MutableMapping[str, Any]):
             raise TypeError(f"a name in the root is a str, not {type(name).__name__}")
         entry = self._entry(name)
         if entry is None:
-            self._session.add(RootEntry(name=name, value=value))
+            self._session._objects.add_under(_key_of(name), RootEntry(name=name, value=value))
         else:
             entry.value = value
 

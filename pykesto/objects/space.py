@@ -49,9 +49,17 @@ class ObjectSpace:
             return
         if state.space is not None:
             self._refuse_foreign(obj)
+        self.add_under(encode_key(new_id()), obj)
+
+    def add_under(self, key: bytes, obj: Persistent) -> None:
+        """Add a transient object under a key; one that this session deleted there gives way."""
+        state = obj._k
         self._session._require_writable()
         self._session._begin()
-        state.space, state.status, state.key = self, "new", encode_key(new_id())
+        deleted = self._changed.get(key)
+        if deleted is not None:
+            state.version = deleted._k.version
+        state.space, state.status, state.key = self, "new" if state.version is None else "dirty", key
         for name, value in obj.__dict__.items():
             if not name.startswith("_v_"):
                 obj.__dict__[name] = tracked(value, obj)
@@ -249,19 +257,23 @@ class ObjectSpace:
         self.restore(None)
         self._let_go()
 
-    def save(self) -> dict[bytes, tuple[str, bytes]]:
+    def save(self) -> dict[bytes, tuple[Persistent, str, bytes]]:
         self.changes()  # adds what is reachable, which the images refer to
-        return {key: (obj._k.status, self._packed(obj)) for key, obj in self._changed.items()}
+        return {key: (obj, obj._k.status, self._packed(obj)) for key, obj in self._changed.items()}
 
-    def restore(self, saved: dict[bytes, tuple[str, bytes]] | None) -> None:
-        for key, obj in list(self._changed.items()):
+    def restore(self, saved: dict[bytes, tuple[Persistent, str, bytes]] | None) -> None:
+        self._undo(
+            {key: obj for key, obj in self._changed.items() if not saved or saved.get(key, (None,))[0] is not obj}
+        )
+        for key, (obj, status, image) in (saved or {}).items():
+            self._forget(obj)
+            obj._k.status, obj._k.loaded = status, True
+            obj.__dict__.update(self._unpacked(obj, image))
+            self._changed[key] = self._known[key] = obj
+
+    def _undo(self, changed: dict[bytes, Persistent]) -> None:
+        for key, obj in changed.items():
             state = obj._k
-            if saved and key in saved:
-                state.status, image = saved[key]
-                self._forget(obj)
-                obj.__dict__.update(self._unpacked(obj, image))
-                state.loaded = True
-                continue
             del self._changed[key]
             if state.version is None:
                 self._known.pop(key, None)

@@ -151,6 +151,9 @@ class Query(Generic[T]):
         """Only what comes after `item` in this query's order: the next page."""
         return self._with(_after=item)
 
+    def _at_most(self, count: int) -> Self:
+        return self._with(_limit=count if self._limit is None else min(count, self._limit))
+
     # Running it
 
     def __iter__(self) -> Iterator[T]:
@@ -176,15 +179,15 @@ class Query(Generic[T]):
 
     def exists(self) -> bool:
         """Whether there is any such item."""
-        return bool(self._found(enough=1)) if self._is_plain() else bool(self.limit(1)._keys())
+        return bool(self._found(enough=1)) if self._is_plain() else bool(self._at_most(1)._keys())
 
     def first(self) -> T | None:
         """The first item in the query's order, or None."""
-        return next(iter(self.limit(1)), None)
+        return next(iter(self._at_most(1)), None)
 
     def one_or_none(self) -> T | None:
         """The only item, or None; MultipleResultsFound if there are more."""
-        found = list(self._with(_limit=2 if self._limit is None else min(2, self._limit)))
+        found = list(self._at_most(2))
         if len(found) > 1:
             raise MultipleResultsFound(f"more than one of {self._source.label} where {self._text()}")
         return found[0] if found else None
