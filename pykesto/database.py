@@ -25,6 +25,7 @@ from .engine.checkpoint import Outcome
 from .engine.stats import Stats, stats
 from .errors import ClosedError, ConcurrencyConflict, ReadOnlyError, UsageError
 from .objects import ObjectSession
+from .rows import names_of_tables
 from .session import Options, one_of
 from .store import Durability, Isolation, SchemaChange
 
@@ -227,7 +228,7 @@ class Database:
     def tables(self) -> tuple[str, ...]:
         """The names of the tables of rows."""
         with self.session(read_only=True) as session:
-            return tuple(sorted(name[2:] for name in session._begin().tables() if name.startswith("t_")))
+            return names_of_tables(session._begin().tables())
 
     def drop_table(self, name: str) -> None:
         """Delete all rows and indexes of a table, in a transaction of its own."""

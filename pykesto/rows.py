@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from .codec import decode as decode_value
 from .codec import decode_key, decode_row, encode_key, encode_row, prefix_range
 from .errors import KeyExists, UsageError
-from .query import Column, Condition, Query
+from .query import Condition, Query
 from .query.expressions import KeyRange
 from .session import Session
 from .store import KEY_BYTES_MAX, IndexDefinition, SchemaChange, Snapshot
@@ -20,6 +20,11 @@ from .store import Row as StoredRow
 from .tracked import detach, tracked
 
 _PREFIX = "t_"  # tables of rows and those of objects are apart
+
+
+def names_of_tables(stored: Iterable[str]) -> tuple[str, ...]:
+    """The tables of rows among stored tables, by the names that users gave them."""
+    return tuple(sorted(name.removeprefix(_PREFIX) for name in stored if name.startswith(_PREFIX)))
 
 
 def new_id() -> uuid.UUID:
@@ -338,9 +343,6 @@ class Table(MutableMapping[Any, Row]):
         if held._state == "clean" and (held._columns is None or held._loaded != self._epoch):
             self._fill(held, row)
         return None if held._state == "deleted" else held
-
-    def column(self, name: str) -> Column:
-        return Column(name)
 
     def value(self, encoded: bytes) -> Any:
         return decode_value(encoded)

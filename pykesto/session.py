@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from .codec import decode_key
+from .codec import decode
 from .errors import (
     ClosedError,
     CodecError,
@@ -217,7 +217,7 @@ class Session:
         self._require_usable()
         options = self._options
         wanted = one_of("durability", durability or options.durability, ("full", "process"))
-        with self._alone():
+        with _Alone(self._using):
             self._run_hooks("before_commit")
             snapshot = self._begin()
             writes = self._writes()
@@ -320,9 +320,6 @@ class Session:
             _log.warning("a session with changes was left without commit() or rollback(); they are gone")
         self.close()
 
-    def _alone(self) -> _Alone:
-        return _Alone(self._using)
-
     # What changed, and who wants to know
 
     def _changed(self, which: int) -> tuple[Any, ...]:
@@ -387,12 +384,7 @@ def _has_changes(part: Part) -> bool:
 
 def _value(encoded: Any) -> Any:
     """An encoded value or key for people: decoded if it can be."""
-    from .codec import decode
-
     try:
         return decode(encoded)
     except CodecError:
         return encoded
-
-
-__all__ = ["Observed", "Options", "Part", "Session", "decode_key"]

@@ -33,8 +33,6 @@ class Space(Protocol):
         """The object is about to change."""
         ...
 
-    def encode(self, value: Any) -> bytes: ...
-
 
 class State:
     """What a persistent object carries besides its attributes."""

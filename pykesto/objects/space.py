@@ -14,7 +14,7 @@ from typing import Any
 
 from ..codec import decode, encode, encode_key, encode_row, find_column, pack_columns, parse_columns
 from ..errors import ClosedError, CodecError, UsageError
-from ..query import Column, Condition
+from ..query import Condition
 from ..rows import new_id
 from ..session import Session
 from ..store import SCOPE_COLUMN, IndexDefinition, Row, SchemaChange, Snapshot
@@ -125,10 +125,6 @@ class ObjectSpace:
     def load(self, obj: Persistent) -> None:
         """Fill an object from the snapshot. After close(), give back what was loaded before."""
         state = obj._k
-        if self._session._closed and state.attributes is not None:
-            obj.__dict__.update(state.attributes)
-            state.loaded, state.attributes = True, None
-            return
         if self._session._closed:
             self._load_late(obj)
             return
@@ -145,13 +141,17 @@ class ObjectSpace:
         state.version, state.loaded, state.image, state.attributes = row.version, True, None, None
 
     def _load_late(self, obj: Persistent) -> None:
-        """After close(): what a query or a reference brought can be read, but nothing more is fetched."""
-        if obj._k.image is None or not obj._k.fetched:
+        """After close(): what was loaded, or what a query or get() brought, can be read; nothing more is fetched."""
+        state = obj._k
+        if state.attributes is not None:
+            obj.__dict__.update(state.attributes)
+        elif state.image is not None and state.fetched:
+            obj.__dict__.update(self._unpacked(obj, state.image))
+        else:
             raise ClosedError(
                 f"{obj!r} was not read before its session ended", hint="read what is needed while the session is open"
             )
-        obj.__dict__.update(self._unpacked(obj, obj._k.image))
-        obj._k.loaded = True
+        state.loaded, state.attributes = True, None
 
     def _unpacked(self, obj: Persistent, image: bytes) -> dict[str, Any]:
         columns = parse_columns(image)
@@ -192,9 +192,6 @@ class ObjectSpace:
         obj._k.loaded, obj._k.image = False, None
 
     # Packing
-
-    def encode(self, value: Any) -> bytes:
-        return encode(value, self._reference)
 
     def _reference(self, value: Any) -> bytes | None:
         """For the codec: the id of a persistent object, which is stored with what refers to it."""
@@ -316,9 +313,6 @@ class ObjectSpace:
         if known is not None and known._k.status != "clean":
             return None if known._k.status == "deleted" else known
         return self._fetched(key, row)
-
-    def column(self, name: str) -> Column:
-        return Column(name)
 
     def value(self, encoded: bytes) -> Any:
         return decode(encoded, self.referred)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..store import Snapshot
+from ..store import Row, Snapshot
 from .expressions import KEY_COLUMNS, And, Condition, InRanges, KeyRange
 
 _EVERY_KEY = KeyRange(None, None)
@@ -21,11 +21,17 @@ class Plan:
     served: str = ""
     keys: KeyRange = _EVERY_KEY
 
-    def candidates(self, snapshot: Snapshot) -> Iterator[bytes]:
-        """Keys of a superset of the rows that match, each once."""
+    def candidates(self, snapshot: Snapshot) -> Iterator[tuple[bytes, Row]]:
+        """A superset of the rows that match, each once; a scan's in key order."""
         if not self.column:
-            yield from (key for key, _ in snapshot.scan(self.table, self.keys.lo, self.keys.hi))
+            yield from snapshot.scan(self.table, self.keys.lo, self.keys.hi)
             return
+        for key in self._found_keys(snapshot):
+            row = snapshot.get(self.table, key)
+            if row is not None:
+                yield key, row
+
+    def _found_keys(self, snapshot: Snapshot) -> Iterator[bytes]:
         seen: set[bytes] = set()
         for lo, hi in self.ranges:
             for key in snapshot.find(self.table, self.column, lo, hi):

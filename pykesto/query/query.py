@@ -24,7 +24,7 @@ from .expressions import (
     name_of,
     operands,
 )
-from .planner import Plan, plan
+from .planner import plan
 
 T = TypeVar("T")
 Match = tuple[bytes, Row]  # an encoded key, and the packed row under it
@@ -60,8 +60,6 @@ class Source(Protocol[T]):
     def item(self, key: bytes, row: Row) -> T | None:
         """The live row or object of a row that was found, or None if the session deleted it."""
         ...
-
-    def column(self, name: str) -> Column: ...
 
     def value(self, encoded: bytes) -> Any:
         """A decoded value, references as objects."""
@@ -121,7 +119,7 @@ class Query(Generic[T]):
 
     def col(self, name: str) -> ColumnOf[T]:
         """A column to put a condition on: `query.col("age").ge(18)`."""
-        return ColumnOf(self, self._source.column(name))
+        return ColumnOf(self, Column(name))
 
     def where(self, *conditions: Any) -> Self:
         """With these conditions too. A condition is made from `col(...)`, or a function of one item (a scan)."""
@@ -179,7 +177,7 @@ class Query(Generic[T]):
 
     def exists(self) -> bool:
         """Whether there is any such item."""
-        return bool(self._found(enough=1)) if self._is_plain() else bool(self._at_most(1)._keys())
+        return bool(self._found(any_one=True)) if self._is_plain() else bool(self._at_most(1)._keys())
 
     def first(self) -> T | None:
         """The first item in the query's order, or None."""
@@ -256,7 +254,7 @@ class Query(Generic[T]):
 
     def explain(self) -> str:
         """How the query would be run, in words."""
-        how = self._plan()
+        how = plan(self._condition(), self._source.table, self._source.snapshot())
         by = f"index on {how.column!r}: {how.served}" if how.column else "scan of the whole table"
         checks = self._text() + (f" and {len(self._filters)} functions" if self._filters else "")
         order = f"; sorted by {', '.join(self._order)}" if self._order else ""
@@ -277,35 +275,32 @@ class Query(Generic[T]):
     def _text(self) -> str:
         return " and ".join(map(str, self._conditions)) or "everything"
 
-    def _plan(self) -> Plan:
-        return plan(self._condition(), self._source.table, self._source.snapshot())
-
     def _is_plain(self) -> bool:
         return not (self._filters or self._offset or self._after is not None or self._limit is not None)
 
-    def _found(self, enough: int | None = None) -> list[Match]:
-        """Keys and rows of all that match, without order; of at least `enough`, if that is given."""
+    def _found(self, *, any_one: bool = False) -> list[Match]:
+        """Keys and rows of all that match, without order; of as many as the answer needs, if that can be told."""
         source, condition = self._source, self._condition()
         snapshot = source.snapshot()
         source.observe(condition)
         pending = dict(source.pending())
+        how = plan(condition, source.table, snapshot)
+        # A scan without own changes finds rows in the order that they are wanted in.
+        enough = 1 if any_one else self._enough() if not how.column and not pending else None
         own = ((key, Row(0, image)) for key, image in pending.items() if image is not None)
         found = [match for match in own if condition.matches(match[0], match[1].image)]
-        for key in plan(condition, source.table, snapshot).candidates(snapshot):
+        for key, row in how.candidates(snapshot):
             if enough is not None and len(found) >= enough:
                 break
-            if key not in pending:
-                row = snapshot.get(source.table, key)
-                if row is not None and condition.matches(key, row.image):
-                    found.append((key, row))
+            if key not in pending and condition.matches(key, row.image):
+                found.append((key, row))
         return [match for match in found if self._passes(match)] if self._filters else found
 
     def _enough(self) -> int | None:
-        """How many matches will do, where they are found in the order that they are wanted in: that of keys."""
+        """How many matches in key order will do; None: all are needed."""
         if self._limit is None or self._order or self._filters or self._after is not None:
             return None
-        in_key_order = not self._plan().column and not dict(self._source.pending())
-        return self._offset + self._limit if in_key_order else None
+        return self._offset + self._limit
 
     def _passes(self, match: Match) -> bool:
         """A function's answer for an item, where errors that missing or odd attributes bring mean no match."""
@@ -316,7 +311,7 @@ class Query(Generic[T]):
             return False
 
     def _matches(self) -> list[Match]:
-        found = sorted(self._found(self._enough()), key=lambda match: match[0])
+        found = sorted(self._found(), key=lambda match: match[0])
         for term in reversed(self._order):
             column, descending = term.removeprefix("-"), term.startswith("-")
             found.sort(key=lambda match: _sortable(column, _encoded(column, match)), reverse=descending)
