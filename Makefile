@@ -6,7 +6,7 @@
 PY := .venv/bin/python
 # pykesto/journal is a symlink, therefore -L.
 COMPILED := $(shell find -L pykesto -name '*.pyx')
-SOURCES := $(shell find -L pykesto -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
+SOURCES := $(shell find -L pykesto -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h')
 MODULES := $(subst /,.,$(COMPILED:.pyx=))
 
 help: ## list what make can do

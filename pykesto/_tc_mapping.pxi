@@ -1,0 +1,325 @@
+# The rows of a table, as a mapping of bytes to dicts of bytes and as the library stores them.
+
+cdef class _Rows(_OpenTable):
+    """Getting, putting, deleting and iterating."""
+
+    def get_raw(self, bytes key not None):
+        """The row as it is stored, or None: for each column the name, then the value, each after its size as a varint.
+
+        For engines that decode rows by themselves: no dict is built. A varint holds 7 bits a byte, lowest first, every
+        byte but the last complemented: 300 is `d3 02`.
+        """
+        cdef int key_size = size_of(key)
+        cdef int size = 0
+        cdef void *row
+        self._enter()
+        try:
+            row = tchdbget(self.handle.tdb.hdb, PyBytes_AS_STRING(key), key_size, &size)
+            if row is not NULL and not io_failure.error:
+                return take(row, size)
+            tcfree(row)
+            self._check_read("get", row is not NULL, tctdbecode(self.handle.tdb))
+            return None
+        finally:
+            release(self.handle)
+
+    def get(self, key, default=None):
+        """The row of `key`, a dict of bytes to bytes, or `default`."""
+        check_key(key)
+        cdef bytes row = self.get_raw(key)
+        if row is None:
+            return default
+        return self._columns(key, PyBytes_AS_STRING(row), <int>PyBytes_GET_SIZE(row))
+
+    @cython.final
+    cdef dict _columns(self, bytes key, const char *row, int size):
+        cdef dict columns = columns_of(row, size)
+        if columns is None:
+            raise CorruptionError(f"the row of {key!r} is malformed", path=self.path)
+        return columns
+
+    def __getitem__(self, key):
+        row = self.get(key)
+        if row is None:
+            raise KeyError(key)
+        return row
+
+    def __contains__(self, key):
+        check_key(key)
+        cdef int key_size = size_of(key)
+        self._enter()
+        try:
+            found = tchdbvsiz(self.handle.tdb.hdb, PyBytes_AS_STRING(key), key_size) >= 0
+            self._check_read("get", found, tctdbecode(self.handle.tdb))
+            return found
+        finally:
+            release(self.handle)
+
+    def __setitem__(self, key, row):
+        check_key(key)
+        self._put(key, map_of_dict(row))
+
+    def put(self, key, row):
+        """Store `row`, a mapping of bytes to bytes, under `key`; same as `table[key] = row`.
+
+        Raises:
+            TypeError: naming the key, column name or value that isn't bytes.
+            UsageError: an empty key or column name, or an empty value in a column with a lexical or decimal index.
+            tc.Error: the library could not write.
+        """
+        self[key] = row
+
+    def put_raw(self, bytes key not None, bytes row not None):
+        """Store a row given in the layout of `get_raw`, checked strictly.
+
+        For engines that encode rows by themselves.
+
+        Raises:
+            UsageError: a malformed row, one column twice, or what `put` refuses.
+        """
+        self._put(key, map_of_raw(row))
+
+    def apply_raw(self, list changes not None):
+        """Store rows given in the layout of `get_raw`, or delete them; a key that is not there is no error.
+
+        Everything is checked before the first change, then the GIL is released once for all of it: a thread that
+        gives it up for each row waits for its turn each time while others compute.
+
+        Args:
+            changes: tuples of (key, row), or (key, None) to delete.
+
+        Raises:
+            UsageError: a malformed row, or what `put` refuses; nothing was changed.
+            tc.Error: the library failed; the changes before it were made.
+        """
+        cdef list own = list(changes)  # keeps the keys alive, whatever another thread does to the caller's list
+        cdef Py_ssize_t count = len(own), i
+        cdef Change *made = <Change *>calloc(count + 1, sizeof(Change))
+        cdef int error = 0
+        cdef bint done = True
+        cdef bytes key
+        if made == NULL:
+            raise MemoryError
+        try:
+            self._enter_to_write("put")
+            try:
+                for i in range(count):
+                    key, row = own[i]
+                    check_key(key)
+                    made[i].key = PyBytes_AS_STRING(key)
+                    made[i].key_size = size_of(key)
+                    if made[i].key_size == 0:
+                        raise UsageError("the key is empty; Tokyo Cabinet can't store that")
+                    if row is not None:
+                        made[i].columns = map_of_raw(row)
+                        self._check_indexable(made[i].columns)
+                with nogil:
+                    for i in range(count):
+                        if made[i].columns != NULL:
+                            done = tctdbput(self.handle.tdb, made[i].key, made[i].key_size, made[i].columns)
+                        else:
+                            done = tctdbout(self.handle.tdb, made[i].key, made[i].key_size)
+                            done = done or tctdbecode(self.handle.tdb) == TCENOREC
+                        if not done or io_failure.error:
+                            break
+                    error = io_errno()
+                self.handle.changes += 1
+                self._check_write("put", done, error)
+            finally:
+                release(self.handle)
+        finally:
+            for i in range(count):
+                if made[i].columns != NULL:
+                    tcmapdel(made[i].columns)
+            free(made)
+
+    @cython.final
+    cdef int _put(self, bytes key, TCMAP *columns) except -1:
+        """Store a map, and free it."""
+        cdef const char *name = PyBytes_AS_STRING(key)
+        cdef int key_size, error
+        cdef bint done
+        try:
+            key_size = size_of(key)
+            if key_size == 0:
+                raise UsageError("the key is empty; Tokyo Cabinet can't store that")
+            self._enter_to_write("put")
+            try:
+                self._check_indexable(columns)
+                with nogil:
+                    done = tctdbput(self.handle.tdb, name, key_size, columns)
+                    error = io_errno()
+                self.handle.changes += 1
+                self._check_write("put", done, error)
+            finally:
+                release(self.handle)
+        finally:
+            tcmapdel(columns)
+        return 0
+
+    @cython.final
+    cdef int _check_indexable(self, TCMAP *columns) except -1:
+        cdef TCTDB *tdb = self.handle.tdb
+        if tdb.inum == 0:
+            return 0
+        cdef Column column
+        cdef int i
+        cdef str reason
+        tcmapiterinit(columns)
+        while True:
+            column.name = <const char *>tcmapiternext(columns, &column.name_size)
+            if column.name is NULL:
+                return 0
+            column.value = <const char *>tcmapiterval(column.name, &column.value_size)
+            # Most values are not empty, nor names odd: no index needs to be asked about those.
+            if column.value_size and not memchr(column.name, 0, column.name_size):
+                continue
+            for i in range(tdb.inum):
+                reason = misfit(tdb.idxs[i].name, tdb.idxs[i].type, &column)
+                if reason is not None:
+                    raise UsageError(reason)
+
+    def __delitem__(self, key):
+        check_key(key)
+        cdef const char *name = PyBytes_AS_STRING(key)
+        cdef int size = size_of(key)
+        cdef int error
+        cdef bint done
+        self._enter_to_write("delete")
+        try:
+            with nogil:
+                done = tctdbout(self.handle.tdb, name, size)
+                error = io_errno()
+            if not done and not io_failure.error and tctdbecode(self.handle.tdb) == TCENOREC:
+                raise KeyError(key)
+            self.handle.changes += 1
+            self._check_write("delete", done, error)
+        finally:
+            release(self.handle)
+
+    def __iter__(self):
+        """The keys, in no order. Any number of iterations may run at once; a change of the table ends them all
+        with RuntimeError: take `list(table)` first."""
+        return _flatten(Batches(self, 256, False))
+
+    def keys(self):
+        return KeysView(self)
+
+    def values(self):
+        return ValuesView(self)
+
+    def items(self):
+        return ItemsView(self)
+
+    def pop(self, key, *default):
+        """Remove a row and return it; `default` where there is none, else KeyError."""
+        if len(default) > 1:
+            raise TypeError(f"pop expected at most 2 arguments, got {1 + len(default)}")
+        row = self.get(key)
+        if row is not None:
+            del self[key]
+            return row
+        if not default:
+            raise KeyError(key)
+        return default[0]
+
+    def popitem(self):
+        """Remove some row and return its key and columns; KeyError where there is none."""
+        return MutableMapping.popitem(self)
+
+    def setdefault(self, key, default):
+        """The row of `key`, stored from `default` where there is none."""
+        return MutableMapping.setdefault(self, key, default)
+
+    def update(self, rows=(), /):
+        """Store each row of a mapping, or of an iterable of keys and rows."""
+        MutableMapping.update(self, rows)
+
+    def clear(self):
+        """Remove all rows, in a transaction too."""
+        if not self.in_transaction:
+            return self.vanish()
+        for key in list(self):
+            del self[key]
+
+    def raw_batches(self, int count):
+        """Iterate over all rows in no order, as lists of at most `count` pairs (key, row as in `get_raw`).
+
+        Raises:
+            RuntimeError: the table was changed meanwhile.
+        """
+        if count < 1:
+            raise UsageError("count must be at least 1")
+        return Batches(self, count, True)
+
+    # For the iterators and queries below; the caller holds the lock
+
+    @cython.final
+    cdef list _rows(self, uint64_t *offset, int count, bint whole):
+        """The next keys, or pairs of key and row, from a place in the file that moves on. The library has one
+        iterator: it is set to our place before each batch."""
+        cdef TCHDB *hdb = self.handle.tdb.hdb
+        cdef list rows = []
+        cdef void *key
+        cdef int size
+        cdef TCXSTR *name = tcxstrnew()
+        cdef TCXSTR *row = tcxstrnew()
+        hdb.iter = offset[0]
+        try:
+            while len(rows) < count:
+                if whole:
+                    if not tchdbiternext3(hdb, name, row):
+                        break
+                    rows.append((
+                        PyBytes_FromStringAndSize(<char *>tcxstrptr(name), tcxstrsize(name)),
+                        PyBytes_FromStringAndSize(<char *>tcxstrptr(row), tcxstrsize(row)),
+                    ))
+                else:
+                    key = tchdbiternext(hdb, &size)
+                    if key is NULL:
+                        break
+                    rows.append(take(key, size))
+        finally:
+            tcxstrdel(name)
+            tcxstrdel(row)
+        self._check_read("iterate", len(rows) == count, tchdbecode(hdb))
+        offset[0] = hdb.iter
+        return rows
+
+
+@cython.final
+cdef class Batches:
+    """Lists of keys, or of pairs (key, raw row): see `Table.raw_batches`."""
+
+    cdef Table table
+    cdef uint64_t offset
+    cdef uint64_t changes
+    cdef int count
+    cdef bint whole
+
+    def __init__(self, Table table not None, int count, bint whole):
+        self.table, self.count, self.whole = table, count, whole
+        table._enter()
+        self.offset = table.handle.tdb.hdb.frec
+        self.changes = table.handle.changes
+        release(table.handle)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.table._enter()
+        try:
+            if self.changes != self.table.handle.changes:
+                raise RuntimeError("the table changed during iteration; take a list of the keys first")
+            rows = self.table._rows(&self.offset, self.count, self.whole)
+        finally:
+            release(self.table.handle)
+        if not rows:
+            raise StopIteration
+        return rows
+
+
+def _flatten(batches):
+    for batch in batches:
+        yield from batch

@@ -1,0 +1,318 @@
+# A table from opening to closing: its lock, its errors, what it is.
+
+cdef class Table
+
+
+_MODES = {
+    "r": TDBOREADER,
+    "w": TDBOWRITER,
+    "c": TDBOWRITER | TDBOCREAT,
+    "n": TDBOWRITER | TDBOCREAT | TDBOTRUNC,
+}
+
+
+cdef class _OpenTable:
+    """A table of Tokyo Cabinet, and how every call enters and leaves it."""
+
+    cdef Handle *handle
+    cdef bytes path_bytes
+    cdef bint names_changed
+    cdef object broken  # the error of the write that failed
+    cdef object __weakref__
+
+    def __cinit__(self):
+        self.handle = <Handle *>calloc(1, sizeof(Handle))
+        if self.handle is NULL:
+            raise MemoryError
+        self.handle.lock = PyThread_allocate_lock()
+        if self.handle.lock is NULL:
+            raise MemoryError
+        self.handle.pid = current_pid
+
+    def __init__(
+        self, path, flag="r", *, bnum=0, apow=-1, fpow=-1, large=True, deflate=False, lock=True, cache_leaves=0,
+        map_bytes=None,
+    ):
+        if self.handle.tdb is not NULL or self.path_bytes is not None:
+            raise UsageError("a Table is opened once")
+        if flag not in _MODES:
+            raise UsageError(f"flag must be 'r', 'w', 'c' or 'n', not {flag!r}")
+        if bnum < 0 or cache_leaves < 0 or (map_bytes is not None and map_bytes < 0):
+            raise UsageError("bnum, cache_leaves and map_bytes can't be negative")
+        self.path_bytes = table_path(path)
+        cdef int mode = _MODES[flag]
+        if map_bytes is None:
+            map_bytes = 0 if mode & TDBOWRITER else 1 << 46  # the library cuts a reader's to the file
+        cdef TCTDB *tdb = tctdbnew()
+        tctdbtune(tdb, bnum, apow, fpow, (TDBTLARGE if large else 0) | (TDBTDEFLATE if deflate else 0))
+        tctdbsetcache(tdb, 0, cache_leaves, 0)
+        tctdbsetxmsiz(tdb, map_bytes)
+        self.handle.tdb = tdb
+        try:
+            self._open(mode | (TDBOLCKNB if lock else TDBONOLCK))
+            self._settle(bool(mode & TDBOWRITER))
+        except BaseException:
+            self._discard()
+            raise
+
+    def __dealloc__(self):
+        cdef Handle *handle = self.handle
+        if handle is NULL:
+            return
+        if handle.pid == current_pid:
+            shut(handle)
+            delist(handle)
+            if handle.lock is not NULL:
+                PyThread_free_lock(handle.lock)
+        free(handle)
+
+    # Opening and closing
+
+    cdef _open(self, int mode):
+        """Wait for locks by looking again: the library's own wait can't be interrupted, and would hold up forks."""
+        cdef TCTDB *tdb = self.handle.tdb
+        cdef const char *path = PyBytes_AS_STRING(self.path_bytes)
+        cdef int error
+        cdef bint done
+        while True:
+            if not self._looks_sound(mode):
+                time.sleep(_WAIT_S)
+                continue
+            # In the list first: a child forked between the library's return and ours must find it.
+            enlist(self.handle)
+            with nogil:
+                pthread_rwlock_rdlock(&gate)
+                io_begin()
+                done = tctdbopen(tdb, path, mode)
+                error = io_errno()
+                if done and io_failure.error:
+                    # It went on without a log or an index that it could not open. Closing would take the mark "open"
+                    # from the file, and the log would never be rolled back.
+                    abandon(tdb)
+                    self.handle.tdb = NULL
+                pthread_rwlock_unlock(&gate)
+            if done and not io_failure.error:
+                return
+            delist(self.handle)
+            if done:
+                raise error_of(io_failure, "open", self.path)
+            code = tctdbecode(tdb)
+            if code == TCETHREAD:
+                raise already_open(self.path_bytes)
+            if code != TCELOCK:
+                raise error_of(failure_of(code, error), "open", self.path)
+            time.sleep(_WAIT_S)
+
+    cdef bint _looks_sound(self, int mode) except -1:
+        """Check the files that the library is about to trust; false where another process has them locked."""
+        cdef bint locking = not mode & TDBONOLCK
+        try:
+            status = os.stat(self.path_bytes)
+        except FileNotFoundError:
+            return self._may_create(mode)
+        refuse_second_handle(self.path_bytes, status)
+        if not stat.S_ISREG(status.st_mode):
+            raise FormatError(f"{self.path} is not a regular file", path=self.path_bytes)
+        if mode & TDBOTRUNC:
+            return True
+        try:
+            fd = os.open(self.path_bytes, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as e:
+            raise StorageError(f"open {self.path}: {e.strerror}", errno=e.errno, path=self.path_bytes) from e
+        try:
+            if locking:
+                try:
+                    fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except OSError:
+                    return False
+            _check_file(self.path_bytes, fd, TCDBTTABLE)
+            self._check_indexes()
+            if not locking and not mode & TDBOWRITER and os.path.exists(self.path_bytes + b".wal"):
+                raise UsageError(
+                    f"{self.path} has a transaction under way, or cut short",
+                    hint="open it with lock=True: the reader would roll that transaction back under its writer",
+                )
+        finally:
+            os.close(fd)
+        return True
+
+    cdef bint _may_create(self, int mode) except -1:
+        if not mode & TDBOCREAT:
+            raise Error(TCENOFILE, "open", path=self.path, errno=ENOENT)
+        if not mode & TDBOTRUNC and os.path.isdir(os.path.dirname(self.path_bytes)):
+            stale = index_files(self.path_bytes)
+            if stale:
+                raise CorruptionError("an index without its table", path=stale[0])
+        return True
+
+    cdef _check_indexes(self):
+        for path in index_files(self.path_bytes):
+            with open(path, "rb", buffering=0) as file:
+                _check_file(path, file.fileno(), TCDBTBTREE)
+
+    cdef _settle(self, bint writing):
+        """Make what the library opened as we promise it; its open ignores an index that it can't open."""
+        cdef TCTDB *tdb = self.handle.tdb
+        cdef set found = {(<TCBDB *>tdb.idxs[i].db).hdb.path for i in range(tdb.inum)}
+        for path in index_files(self.path_bytes):
+            if path not in found:
+                raise CorruptionError("Tokyo Cabinet can't open this index", path=path)
+        self._adopt(writing)
+
+    cdef _adopt(self, bint writing):
+        """After files were opened, or opened anew."""
+        cdef TCTDB *tdb = self.handle.tdb
+        cdef TCHDB *hdb
+        cdef int i
+        for i in range(-1, tdb.inum):
+            hdb = tdb.hdb if i < 0 else (<TCBDB *>tdb.idxs[i].db).hdb
+            if hdb.fd < 0:
+                continue
+            set_cloexec(hdb)
+            if writing:
+                allocate_map(hdb)
+        if tdb.hdb.fd >= 0:
+            status = os.fstat(tdb.hdb.fd)
+            self.handle.device, self.handle.inode = status.st_dev, status.st_ino
+        self.names_changed = writing
+
+    cdef _discard(self):
+        shut(self.handle)
+        delist(self.handle)
+
+    def close(self):
+        """Close the files; an open transaction is aborted. Closing twice does nothing.
+
+        Raises:
+            tc.Error: the last writes failed, or one before them did.
+        """
+        cdef Failure failure
+        if self.handle.pid != current_pid:
+            return  # the parent's: it was let go of at the fork
+        acquire(self.handle)
+        try:
+            # Out of the list only afterwards: a child forked meanwhile must find the table there.
+            failure = shut(self.handle)
+            delist(self.handle)
+        finally:
+            release(self.handle)
+        broken, self.broken = self.broken, None
+        if broken is not None:
+            raise error_again(broken)
+        if failure.code != TCESUCCESS:
+            raise error_of(failure, "close", self.path)
+
+    def __enter__(self):
+        self._enter()
+        release(self.handle)
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+    def __repr__(self):
+        cdef Handle *handle = self.handle
+        state = "open" if handle.tdb is not NULL and handle.pid == current_pid else "closed"
+        return f"<tc.Table {self.path!r} {state}>"
+
+    # Entering: every call does, so that it has the table to itself and the table is open
+
+    @cython.final
+    cdef int _enter(self) except -1:
+        if self.handle.pid != current_pid:
+            # Before the lock: another thread of the parent may have held it at the fork.
+            raise UsageError(
+                f"{self.path} was opened by process {self.handle.pid}, before fork",
+                hint="open the table again in the child",
+            )
+        acquire(self.handle)
+        if self.handle.tdb is NULL:
+            release(self.handle)
+            raise ClosedError(f"{self.path} is closed")
+        io_begin()
+        return 0
+
+    @cython.final
+    cdef int _enter_to_write(self, str operation) except -1:
+        self._enter()
+        if not self.handle.tdb.wmode:
+            release(self.handle)
+            raise ReadOnlyError(f"{operation}: {self.path} was opened for reading", hint="open it with flag 'w' or 'c'")
+        if self.broken is not None and operation != "abort":
+            release(self.handle)
+            raise error_again(self.broken)
+        return 0
+
+    @cython.final
+    cdef int _enter_to_maintain(self, str operation) except -1:
+        self._enter_to_write(operation)
+        if self.handle.tdb.tran:
+            release(self.handle)
+            raise UsageError(f"{operation} can't run inside a transaction", hint="commit or abort it first")
+        return 0
+
+    # Leaving: an error of the library, or a call of the system that failed though the library said success
+
+    @cython.final
+    cdef int _check_read(self, str operation, bint done, int code) except -1:
+        """After a call that reads. The next one may succeed, so the library must forget this one."""
+        if (done or code == TCENOREC) and not io_failure.error:
+            return 0
+        cdef Failure failure = failure_of(code, io_errno())
+        forget_errors(self.handle.tdb)
+        raise error_of(failure, operation, self.path)
+
+    @cython.final
+    cdef int _check_write(self, str operation, bint done, int error) except -1:
+        """After a call that writes: the table takes no more writes once one has failed."""
+        if done and not io_failure.error:
+            return 0
+        cdef Failure failure = failure_of(first_error(self.handle.tdb), error)
+        forget_errors(self.handle.tdb)
+        if failure.code in (TCENOFILE, TCENOPERM, TCEOPEN) and self._began_nothing(operation):
+            raise error_of(failure, operation, self.path)
+        failed = error_of(failure, operation, self.path, "nothing more is written to this table: close it")
+        if self.broken is None:
+            self.broken = error_again(failed)
+        raise failed
+
+    cdef bint _began_nothing(self, str operation) noexcept:
+        """Whether the table is as it was, when a file that an operation needs could not be opened."""
+        cdef TCTDB *tdb = self.handle.tdb
+        cdef int i
+        for i in range(tdb.inum):
+            if (<TCBDB *>tdb.idxs[i].db).hdb.tran:
+                return False
+        return operation == "create_index" or (operation == "begin" and not tdb.hdb.tran)
+
+    # What it is
+
+    @property
+    def path(self):
+        """The absolute path of the table's file, as str."""
+        return "" if self.path_bytes is None else os.fsdecode(self.path_bytes)
+
+    @property
+    def size(self):
+        """Bytes of the table's file and its indexes."""
+        self._enter()
+        try:
+            return tctdbfsiz(self.handle.tdb)
+        finally:
+            release(self.handle)
+
+    @property
+    def bnum(self):
+        """Buckets of the hash file."""
+        self._enter()
+        try:
+            return tctdbbnum(self.handle.tdb)
+        finally:
+            release(self.handle)
+
+    def __len__(self):
+        self._enter()
+        try:
+            return <Py_ssize_t>tctdbrnum(self.handle.tdb)
+        finally:
+            release(self.handle)

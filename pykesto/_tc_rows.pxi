@@ -1,0 +1,182 @@
+# Rows as the library stores them (for each column a varint size, the name, a varint size, the value), and as dicts.
+
+# The library adds key, row, a header and padding up to the alignment in C ints.
+cdef int RECORD_BYTES_MAX = INT_MAX - (1 << 17)
+
+
+cdef int size_of(bytes data) except -1:
+    """The size of `data` as the library counts it, in a C int."""
+    if PyBytes_GET_SIZE(data) > RECORD_BYTES_MAX:
+        raise UsageError(f"{len(data)} bytes; Tokyo Cabinet stores at most {RECORD_BYTES_MAX}")
+    return <int>PyBytes_GET_SIZE(data)
+
+
+cdef bytes take(void *block, int size):
+    """Copy a block that the library allocated, and free it."""
+    try:
+        return PyBytes_FromStringAndSize(<char *>block, size)
+    finally:
+        tcfree(block)
+
+
+cdef bytes c_string(bytes text, str what):
+    """`text`, known to hold no NUL: the library would cut it there."""
+    if 0 in text:
+        raise UsageError(f"{what} {text!r} holds a NUL byte; Tokyo Cabinet cuts it there")
+    return text
+
+
+cdef bytes encoded(object text, str what):
+    """A name or operand as bytes: text is encoded as UTF-8."""
+    if isinstance(text, bytes):
+        return c_string(text, what)
+    if isinstance(text, str):
+        return c_string((<str>text).encode(), what)
+    raise TypeError(f"{what} must be str or bytes, not {type(text).__name__}")
+
+
+cdef int check_key(object key) except -1:
+    if not isinstance(key, bytes):
+        raise TypeError(f"key must be bytes, not {type(key).__name__}")
+    return 0
+
+
+cdef inline int64_t varint(const unsigned char **at, const unsigned char *end) noexcept nogil:
+    """Read a size and move `at` past it; -1 where there is none. The library stores 7 bits a byte, lowest first,
+    and complements every byte but the last."""
+    cdef uint64_t number = 0
+    cdef int shift = 0
+    cdef unsigned char byte
+    while at[0] < end and shift <= 28:
+        byte = at[0][0]
+        at[0] += 1
+        if byte < 0x80:
+            number |= (<uint64_t>byte) << shift
+            if number > <uint64_t>INT_MAX or (byte == 0 and shift > 0):
+                return -1
+            return <int64_t>number
+        number |= (<uint64_t>(byte ^ 0xFF)) << shift
+        shift += 7
+    return -1
+
+
+cdef struct Column:
+    const char *name
+    int name_size
+    const char *value
+    int value_size
+
+
+cdef struct Change:
+    const char *key
+    int key_size
+    TCMAP *columns  # NULL: delete
+
+
+cdef inline bint next_column(const unsigned char **at, const unsigned char *end, Column *column) noexcept nogil:
+    """Read one column and move `at` past it; false where the row is malformed."""
+    cdef int64_t size = varint(at, end)
+    if size < 0 or size > end - at[0]:
+        return False
+    column.name = <const char *>at[0]
+    column.name_size = <int>size
+    at[0] += size
+    size = varint(at, end)
+    if size < 0 or size > end - at[0]:
+        return False
+    column.value = <const char *>at[0]
+    column.value_size = <int>size
+    at[0] += size
+    return True
+
+
+cdef dict columns_of(const char *row, int size):
+    """The columns of a stored row; None where it is malformed."""
+    cdef const unsigned char *at = <const unsigned char *>row
+    cdef const unsigned char *end = at + size
+    cdef Column column
+    cdef dict columns = {}
+    while at < end:
+        if not next_column(&at, end, &column):
+            return None
+        columns[PyBytes_FromStringAndSize(column.name, column.name_size)] = PyBytes_FromStringAndSize(
+            column.value, column.value_size
+        )
+    return columns
+
+
+cdef str EMPTY_NAME = "row has a column with an empty name; Tokyo Cabinet can't store that"
+
+
+cdef TCMAP *map_of_raw(bytes row) except NULL:
+    """The library's map of a row in its own layout, checked strictly; the caller frees it."""
+    cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(row)
+    cdef const unsigned char *end = at + size_of(row)
+    cdef Column column
+    cdef uint64_t count = 0
+    while at < end:
+        if not next_column(&at, end, &column):
+            raise UsageError(f"row is malformed after column {count}: {row[:40]!r}")
+        if column.name_size == 0:
+            raise UsageError(EMPTY_NAME)
+        count += 1
+    cdef TCMAP *columns = tcmapload(PyBytes_AS_STRING(row), <int>PyBytes_GET_SIZE(row))
+    if tcmaprnum(columns) != count:
+        tcmapdel(columns)
+        raise UsageError("row holds one column twice")
+    return columns
+
+
+cdef TCMAP *map_of_dict(object row) except NULL:
+    """The library's map of a mapping of columns; the caller frees it."""
+    if not isinstance(row, Mapping):
+        raise TypeError(f"row must be a mapping of bytes to bytes, not {type(row).__name__}")
+    cdef dict columns = row if type(row) is dict else dict(row)
+    cdef int64_t size = 0
+    for name, value in columns.items():
+        if not isinstance(name, bytes):
+            raise TypeError(f"column name must be bytes, not {type(name).__name__}: {name!r}")
+        if not name:
+            raise UsageError(EMPTY_NAME)
+        if not isinstance(value, bytes):
+            raise TypeError(f"value of column {name!r} must be bytes, not {type(value).__name__}")
+        size += size_of(name) + size_of(value) + 10
+    if size > RECORD_BYTES_MAX:
+        raise UsageError(f"row of {size} bytes; Tokyo Cabinet stores at most {RECORD_BYTES_MAX}")
+    cdef TCMAP *columns_map = tcmapnew2(<unsigned int>(len(columns) * 2 + 1))
+    for name, value in columns.items():
+        tcmapput(
+            columns_map,
+            PyBytes_AS_STRING(name), <int>PyBytes_GET_SIZE(name),
+            PyBytes_AS_STRING(value), <int>PyBytes_GET_SIZE(value),
+        )
+    return columns_map
+
+
+cdef bint is_ordered(int kind) noexcept:
+    """Whether the index is a B+ tree of values: those abort the process on an empty value."""
+    return kind == TDBITLEXICAL or kind == TDBITDECIMAL
+
+
+cdef str misfit(const char *index, int kind, Column *column):
+    """Why the library can't index this column, or None. It compares names as C strings, so it takes a name with
+    a NUL for its beginning."""
+    cdef size_t size = strlen(index)
+    if column.name_size == <int>size and memcmp(column.name, index, size) == 0:
+        if column.value_size == 0 and is_ordered(kind):
+            return f"column {index[:size]!r} has a {kind_name(kind)} index, which can't hold an empty value"
+        return None
+    if column.name_size > <int>size and memcmp(column.name, index, size) == 0 and column.name[size] == 0:
+        return f"column {column.name[:column.name_size]!r} holds a NUL byte, and {index[:size]!r} has an index"
+    return None
+
+
+_KINDS = {"lexical": TDBITLEXICAL, "decimal": TDBITDECIMAL, "token": TDBITTOKEN, "qgram": TDBITQGRAM}
+_SUFFIXES = {b"lex": TDBITLEXICAL, b"dec": TDBITDECIMAL, b"tok": TDBITTOKEN, b"qgr": TDBITQGRAM}
+
+
+cdef str kind_name(int kind):
+    for name, number in _KINDS.items():
+        if number == kind:
+            return name
+    return f"unknown ({kind})"

@@ -1,0 +1,161 @@
+# The table itself: indexes of columns, and the way to queries and cursors.
+
+@cython.final
+cdef class Table(_Upkeep):
+    """A table file of Tokyo Cabinet and its index files: a mutable mapping of bytes to dicts of bytes.
+
+    Args:
+        path: the file; its indexes are files beside it, `PATH.idx.COLUMN.lex` and the like.
+        flag: as in dbm: "r" reads a file that exists, "w" writes one that exists, "c" creates it where it is
+            missing, "n" begins with an empty one.
+        bnum: buckets of a new file, fixed until `optimize`; 0 is the library's 131,071. One to four times the
+            rows that you expect.
+        apow, fpow: alignment of rows and size of the pool of free blocks, as powers of 2; -1 is the default.
+        large: allow a new file to outgrow 2 GB.
+        deflate: compress the rows of a new file.
+        lock: wait for other processes that write the file (any that use it, when writing), and keep them out.
+            Without it, all that a writer elsewhere does leads to wrong answers or damage.
+        cache_leaves: leaves of each index kept in memory; 0 is the library's 4,096.
+        map_bytes: how much of the file is mapped; None is all of it for a reader, and for a writer only the
+            bucket array, since growing a mapped file on a full disk kills the process.
+
+    Raises:
+        tc.Error: the file is missing, not permitted, or an I/O error.
+        CorruptionError, FormatError: the file is damaged, or no table.
+        UsageError: the file is open in this process already, or the path holds one of `* ? [ \\` or a NUL.
+
+    Keys are not empty. Equality of tables is identity. Threads may share a table; a transaction belongs to the
+    table, not to the thread that began it. After fork, a child opens its own.
+
+    >>> with Table("people.tct", "n") as t:
+    ...     t[b"ann"] = {b"name": b"Ann", b"age": b"41"}
+    ...     t[b"ann"][b"age"]
+    b'41'
+    """
+
+    # Indexes
+
+    def create_index(self, name, kind="lexical", keep=False):
+        """Index a column, over the rows that there are and all to come.
+
+        Args:
+            name: the column, str or bytes; "" is the primary key.
+            kind: "lexical" (equality, prefixes, order of bytes), "decimal" (numbers), "token" (words),
+                "qgram" (any part of a text).
+            keep: leave an index of that name as it is; otherwise it is replaced.
+
+        Raises:
+            UsageError: a transaction is open, or a row has an empty value in the column (lexical, decimal).
+        """
+        cdef bytes column = encoded(name, "column name")
+        if kind not in _KINDS:
+            raise UsageError(f"kind must be one of {', '.join(_KINDS)}, not {kind!r}")
+        cdef int number = _KINDS[kind]
+        self._enter_to_maintain("create_index")
+        try:
+            if keep and self._index(column) is not NULL:
+                return
+            self._check_rows(column, number)
+            try:
+                self._set_index("create_index", column, number)
+            except Error:
+                if self._index(column) is not NULL:
+                    self._set_index("create_index", column, TDBITVOID)
+                raise
+        finally:
+            release(self.handle)
+
+    def drop_index(self, name):
+        """Remove the index of a column and its file. UsageError where there is none, or in a transaction."""
+        self._maintain_index("drop_index", encoded(name, "column name"), TDBITVOID)
+
+    def optimize_index(self, name):
+        """Rebuild the file of an index without holes."""
+        self._maintain_index("optimize_index", encoded(name, "column name"), TDBITOPT)
+
+    cdef _maintain_index(self, str operation, bytes column, int number):
+        self._enter_to_maintain(operation)
+        try:
+            if self._index(column) is NULL:
+                raise UsageError(f"column {column!r} has no index")
+            if number == TDBITOPT:
+                require_space(self.path_bytes, 2 * tctdbfsiz(self.handle.tdb) + (64 << 20))
+            self._set_index(operation, column, number)
+        finally:
+            release(self.handle)
+
+    cdef _set_index(self, str operation, bytes column, int number):
+        cdef TCTDB *tdb = self.handle.tdb
+        cdef const char *name = PyBytes_AS_STRING(column)
+        cdef int error
+        cdef bint done
+        self.handle.changes += 1
+        with nogil:
+            pthread_rwlock_rdlock(&gate)
+            io_begin()
+            done = tctdbsetindex(tdb, name, number)
+            error = io_errno()
+            pthread_rwlock_unlock(&gate)
+        self._check_write(operation, done, error)
+        self._adopt(True)
+
+    cdef _check_rows(self, bytes index, int number):
+        """Refuse what the library would abort on while it indexes the rows that there are."""
+        cdef uint64_t offset = self.handle.tdb.hdb.frec
+        cdef Column column
+        cdef const unsigned char *at
+        cdef const unsigned char *end
+        cdef str reason
+        while True:
+            rows = self._rows(&offset, 1000, True)
+            if not rows:
+                return
+            for key, row in rows:
+                at = <const unsigned char *>PyBytes_AS_STRING(row)
+                end = at + PyBytes_GET_SIZE(row)
+                while at < end:
+                    if not next_column(&at, end, &column):
+                        raise CorruptionError(f"the row of {key!r} is malformed", path=self.path)
+                    reason = misfit(PyBytes_AS_STRING(index), number, &column)
+                    if reason is not None:
+                        raise UsageError(f"row {key!r}: {reason}")
+
+    cdef TDBIDX *_index(self, bytes column) noexcept:
+        """The index of a column, or NULL; the caller holds the lock."""
+        cdef TCTDB *tdb = self.handle.tdb
+        cdef int i
+        for i in range(tdb.inum):
+            if column == tdb.idxs[i].name:
+                return &tdb.idxs[i]
+        return NULL
+
+    def indexes(self):
+        """The indexed columns and the kind of each, as in `create_index`."""
+        self._enter()
+        try:
+            return {
+                <bytes>self.handle.tdb.idxs[i].name: kind_name(self.handle.tdb.idxs[i].type)
+                for i in range(self.handle.tdb.inum)
+            }
+        finally:
+            release(self.handle)
+
+    def has_index(self, bytes name not None):
+        """Whether the column has an index, of any kind."""
+        self._enter()
+        try:
+            return self._index(name) is not NULL
+        finally:
+            release(self.handle)
+
+    def index_cursor(self, bytes name not None):
+        """A cursor over the lexical index of a column (b"": the primary key); it stands nowhere until it seeks."""
+        return IndexCursor(self, name)
+
+    @property
+    def query(self):
+        """A query that matches every row; narrow it with `col`."""
+        return Query(self)
+
+
+MutableMapping.register(Table)
