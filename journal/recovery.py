@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import CorruptionError
+from ..failpoints import ACTIVE, hit, off
 from .format import ALIGNMENT, Record, SegmentHeader, generation_of, parse_record
 from .reader import Reader
 from .segments import FIRST_CAPACITY, Segment, Segments
@@ -49,6 +50,8 @@ def recover(segments: Segments, *, position: int, crc: int, number: int) -> Reco
     for segment, successor in zip(chain, [*chain[1:], None], strict=True):
         scan.segment(segment, successor)
     scan.require_place()
+    if ACTIVE:
+        hit("recovery.accept")
     last = chain[-1]
     mark = last.mark()
     scan.check_tail(last, max(scan.proven, mark.durable_end if mark else 0))
@@ -159,6 +162,8 @@ class _Scan:
             parsed = parse_record(block, offset, position=reader.position, room=room, salt=segment.salt)
             if parsed is None or not self._follows(*parsed):
                 return offset
+            if ACTIVE and off("recovery.tail"):
+                return offset
             record = parsed[0]
             reader.advance(record)
             self.proven = max(self.proven, record.durable_end)
@@ -199,4 +204,6 @@ def _begin_generation(
         segment.sync()
     number = chain[-1].number + 1
     segments.create(lambda salt: SegmentHeader(number, generation, salt, reader.position, FIRST_CAPACITY, reader.crc))
+    if ACTIVE:
+        hit("recovery.segment")
     reader.enter(number)

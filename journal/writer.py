@@ -7,6 +7,7 @@ A record that was written but not published, because its writer died, is overwri
 from __future__ import annotations
 
 from ..errors import CommitUnknown, StorageError
+from ..failpoints import ACTIVE, hit
 from ..files import sync_directory
 from .format import RECORD_HEADER_SIZE, Record, SegmentHeader, next_number, pack_record, record_size
 from .reader import Reader
@@ -43,6 +44,8 @@ class Writer:
             previous_crc=reader.crc,
         )
         record = Record(reader.position, number, crc, state.durable_end, payload)
+        if ACTIVE:
+            hit("journal.append")
         try:
             reader.segment.write(reader.position, block)
         except StorageError as error:
@@ -52,7 +55,11 @@ class Writer:
             raise CommitUnknown("interrupted while the commit was being written") from error
         if written is not None:
             written.append(record)
+        if ACTIVE:
+            hit("journal.written")
         state.publish(record.end)
+        if ACTIVE:
+            hit("journal.published")
         reader.advance(record)
         return record
 
@@ -84,6 +91,8 @@ class Writer:
             if self.segments.path(number).exists():  # renamed, but its directory could not be synced
                 self.state.poison(error.errno or 0)
             raise
+        if ACTIVE:
+            hit("journal.roll")
         self._enter(reader, number)
 
     def _enter(self, reader: Reader, number: int) -> None:

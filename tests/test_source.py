@@ -23,7 +23,7 @@ LAYER = {
     "journal": "journal",
     **dict.fromkeys(["tc", "_tc"], "tc"),
     **dict.fromkeys(["files", "_system", "_locks"], "files"),
-    **dict.fromkeys(["errors", "_version"], "errors"),
+    **dict.fromkeys(["errors", "failpoints", "_version"], "errors"),
 }
 FACES = {"__init__", "database"}  # on top: import everything, and nothing below imports them
 

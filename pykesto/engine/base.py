@@ -18,6 +18,7 @@ from pathlib import Path
 
 from .. import tc
 from ..errors import ClosedError, CorruptionError, StorageError
+from ..failpoints import ACTIVE, hit, off
 from ..files import crc32c, remove, sync_directory, sync_file, translated
 from ..store import IndexDefinition, Row
 from .layout import Layout, files_in, table_file
@@ -243,6 +244,9 @@ class BaseBuilder:
         changes = iter(rows.items())
         while batch := list(islice(changes, _BATCH)):
             self._stop_if_asked()
+            if ACTIVE:
+                hit("checkpoint.write")
+                batch = batch[off("checkpoint.rows") :]
             table.apply_raw([(key, None if row is None else pack_row(key, row)) for key, row in batch])
 
     def _stop_if_asked(self) -> None:
@@ -256,6 +260,8 @@ class BaseBuilder:
                 path.chmod(self.mode)  # the library makes files that everyone may read
             sync_file(path)
         sync_directory(self.directory)
+        if ACTIVE:
+            hit("checkpoint.stamp")
         stamp = Stamp(mark, secrets.token_hex(8), dict(schema))
         write_stamp(self.layout, self.number, stamp, mode=self.mode)
         return stamp

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 
 from ..errors import CorruptionError
+from ..failpoints import ACTIVE, hit
 from ..journal import Reader, SegmentGone
 from ..store import Row
 from .base import BaseBuilder, Stopped
@@ -113,8 +114,14 @@ class _Checkpoint:
         if target is None:
             return Outcome(False, f"sessions of processes {sorted({p.pid for p in pins})} pin every base")
         stamp = self._build(manifest, target, until)
+        if ACTIVE:
+            hit("checkpoint.manifest")
         manifest = write_manifest(store.layout, manifest.with_base(target, stamp), poison=store.state.poison)
+        if ACTIVE:
+            hit("checkpoint.flip")
         store.control.flip_to(target)
+        if ACTIVE:
+            hit("checkpoint.clean")
         self._clean_up(manifest)
         took_s = time.monotonic() - began
         return Outcome(True, "", target, stamp.mark.version, self.commits, took_s, until - stamp.mark.position)
@@ -142,6 +149,8 @@ class _Checkpoint:
         source = target if self._can_go_forward(manifest, target) else manifest.current
         stamp = read_stamp(store.layout, source)
         builder.begin()
+        if ACTIVE:
+            hit("checkpoint.begin")
         if source != target:
             builder.copy_from(store.layout.base(source))
         schema = Schema(stamp.tables)

@@ -10,6 +10,7 @@ import secrets
 from dataclasses import replace
 
 from ..errors import CorruptionError
+from ..failpoints import ACTIVE, hit
 from ..journal import JournalState, Recovered, Segments, create, is_empty, recover
 from .base import BaseBuilder
 from .control import Control
@@ -25,6 +26,8 @@ def recover_database(
     Raises:
         CorruptionError: there is data without MANIFEST, no base can be trusted, or the journal is damaged.
     """
+    if ACTIVE:
+        hit("recovery.begin")
     manifest = read_manifest(layout)
     if manifest is None:
         if not create_missing:
@@ -36,6 +39,8 @@ def recover_database(
     if base != manifest.current:
         changed = replace(manifest, current=base).without_base(manifest.current)
         write_manifest(layout, changed, poison=state.poison)
+    if ACTIVE:
+        hit("recovery.publish")
     reader = recovered.reader
     control.flip_to(base)
     state.begin(
@@ -54,6 +59,8 @@ def _create(layout: Layout, segments: Segments, mode: int) -> Manifest:
     builder.begin()
     stamp = builder.finish(Mark(), {})
     manifest = Manifest(secrets.token_hex(16), 0, {0: (stamp.life, stamp.mark)})
+    if ACTIVE:
+        hit("create.manifest")
     create_manifest(layout, manifest, mode=mode)
     return manifest
 
