@@ -1031,7 +1031,6 @@ cdef class _Reader:
     cdef const unsigned char *at
     cdef Py_ssize_t pos, end
     cdef object reference
-    cdef bytes block
     cdef int depth
     cdef bint lazy  # references stay ids until the tuple around them is whole
     cdef bint referred
@@ -1755,18 +1754,24 @@ cdef inline double float_at(const unsigned char *at) noexcept:
 
 # --- the face -----------------------------------------------------------------------------------------
 
-cdef _Reader reader(data, reference):
+cdef _Reader reader(const char *data, Py_ssize_t size, reference):
     cdef _Reader out = _Reader.__new__(_Reader)
-    cdef bytes block = data if type(data) is bytes else bytes(memoryview(data))
-    out.block = block
-    out.at = <const unsigned char *>PyBytes_AS_STRING(block)
-    out.end = PyBytes_GET_SIZE(block)
+    out.at = <const unsigned char *>data
+    out.end = size
     out.reference = reference
     return out
 
 
+cdef bytes plain_bytes(data):
+    return <bytes>data if type(data) is bytes else bytes(memoryview(data))
+
+
 def encode(value, reference=None):
     """The bytes of a value: its tag, then what it needs. `reference(obj)` gives an unknown object's id, or None."""
+    return bytes_of(value, reference)
+
+
+cdef bytes bytes_of(value, reference):
     cdef _Writer out = _Writer.__new__(_Writer)
     out.reference = reference
     try:
@@ -1778,18 +1783,23 @@ def encode(value, reference=None):
 
 def decode(data, reference=None):
     """The value of bytes. `reference(id)` makes the object of an id; without it, it is a Reference."""
+    cdef bytes block = plain_bytes(data)
+    return value_of(PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), reference)
+
+
+cdef object value_of(const char *data, Py_ssize_t size, reference):
     try:
-        return reader(data, reference).top()
+        return reader(data, size, reference).top()
     except _Fault as fault:
         raise failed(fault) from None
 
 
 def encode_key(value):
     """The bytes of a key: values that are equal have the same, and their order is the order of values."""
-    return core_of(value)
+    return key_of(value)
 
 
-cdef bytes core_of(value):
+cdef bytes key_of(value):
     cdef _Writer out = _Writer.__new__(_Writer)
     out.keyed = True
     try:
@@ -1801,7 +1811,8 @@ cdef bytes core_of(value):
 
 def decode_key(data):
     """The plainest of the values that are equal to the key's."""
-    cdef _Reader source = reader(data, None)
+    cdef bytes block = plain_bytes(data)
+    cdef _Reader source = reader(PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), None)
     try:
         out = source.core(source.byte(), False)
         if source.pos != source.end:
@@ -1815,7 +1826,7 @@ def range_of(value):
     """(lo, hi): an encoded scalar e equals the value if and only if lo <= e < hi."""
     if type(value) is float and value != value or type(value) is Decimal and value.is_nan():
         return b"\xbb", b"\xbb"
-    lo = core_of(value)
+    lo = key_of(value)
     return lo, lo + (b"\x01" if lo[0] in (STR, BYTES) else b"\x10")
 
 
@@ -1858,7 +1869,7 @@ def family_range(value):
     cdef int tag
     if type(value) in (int, float, bool, Decimal, Fraction):
         return b"\x11", b"\xbb"
-    tag = core_of(value)[0]
+    tag = key_of(value)[0]
     return bytes((tag,)), bytes((tag + 1,))
 
 
@@ -1866,7 +1877,7 @@ def prefix_range(prefix):
     """(lo, hi): the bytes of every str, or bytes, that starts with the prefix."""
     if type(prefix) is not str and type(prefix) is not bytes:
         raise CodecError(f"a prefix is a str or bytes, not {type(prefix).__name__}")
-    lo = core_of(prefix)
+    lo = key_of(prefix)
     hi = lo.rstrip(b"\xff")
     return lo, hi[:-1] + bytes((hi[-1] + 1,))
 
@@ -1950,8 +1961,7 @@ def parse_columns(bytes image not None, Py_ssize_t start=0):
     cdef Py_ssize_t pos = start, end = PyBytes_GET_SIZE(image)
     cdef Column column
     cdef dict out = {}
-    if not 0 <= start <= end:
-        raise CodecError(f"a row can't start at byte {start} of {end}")
+    require_start(start, end)
     try:
         while pos < end:
             take_column(at, &pos, end, &column)
@@ -1964,16 +1974,25 @@ def parse_columns(bytes image not None, Py_ssize_t start=0):
 
 def find_column(bytes image not None, bytes name not None, Py_ssize_t start=0):
     """The bytes of one column, or None."""
-    cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(image)
-    cdef const char *wanted = PyBytes_AS_STRING(name)
-    cdef Py_ssize_t pos = start, end = PyBytes_GET_SIZE(image), size = PyBytes_GET_SIZE(name)
-    cdef Column column
+    cdef Py_ssize_t end = PyBytes_GET_SIZE(image)
+    require_start(start, end)
+    return column_of(PyBytes_AS_STRING(image) + start, end - start, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+
+
+cdef int require_start(Py_ssize_t start, Py_ssize_t end) except -1:
     if not 0 <= start <= end:
         raise CodecError(f"a row can't start at byte {start} of {end}")
+    return 0
+
+
+cdef bytes column_of(const char *image, Py_ssize_t size, const char *name, Py_ssize_t name_size):
+    cdef const unsigned char *at = <const unsigned char *>image
+    cdef Py_ssize_t pos = 0
+    cdef Column column
     try:
-        while pos < end:
-            take_column(at, &pos, end, &column)
-            if column.name_size == size and memcmp(at + column.name_at, wanted, size) == 0:
+        while pos < size:
+            take_column(at, &pos, size, &column)
+            if column.name_size == name_size and memcmp(at + column.name_at, name, name_size) == 0:
                 return PyBytes_FromStringAndSize(<const char *>at + column.value_at, column.value_size)
     except _Fault as fault:
         raise failed(fault) from None
@@ -1982,6 +2001,10 @@ def find_column(bytes image not None, bytes name not None, Py_ssize_t start=0):
 
 def encode_row(row, reference=None):
     """A mapping of column names to values, as the image of a row."""
+    return image_of(row, reference)
+
+
+cdef bytes image_of(row, reference):
     cdef _Writer out = _Writer.__new__(_Writer)
     cdef object name = None
     out.reference = reference
@@ -2026,19 +2049,22 @@ cdef int put_column(_Writer out, name, value) except -1:
 
 def decode_row(bytes image not None, reference=None, Py_ssize_t start=0):
     """The image of a row as a dict of column names to values."""
-    cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(image)
-    cdef Py_ssize_t pos = start, end = PyBytes_GET_SIZE(image)
+    cdef Py_ssize_t end = PyBytes_GET_SIZE(image)
+    require_start(start, end)
+    return row_of(PyBytes_AS_STRING(image) + start, end - start, reference)
+
+
+cdef dict row_of(const char *image, Py_ssize_t size, reference):
+    cdef const unsigned char *at = <const unsigned char *>image
+    cdef Py_ssize_t pos = 0
     cdef Column column
-    cdef _Reader source = _Reader.__new__(_Reader)
+    cdef _Reader source = reader(image, size, reference)
     cdef dict out = {}
     cdef object name = None
-    source.at, source.reference, source.block = at, reference, image
-    if not 0 <= start <= end:
-        raise CodecError(f"a row can't start at byte {start} of {end}")
     try:
-        while pos < end:
+        while pos < size:
             name = None
-            take_column(at, &pos, end, &column)
+            take_column(at, &pos, size, &column)
             name = text_at(at + column.name_at, column.name_size)
             source.pos, source.end = column.value_at, column.value_at + column.value_size
             out[name] = source.top()

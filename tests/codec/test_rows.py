@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pykesto.codec import decode_row, encode, encode_row, find_column, pack_columns, parse_columns
+from pykesto.codec import _codec, decode_row, encode, encode_row, find_column, pack_columns, parse_columns
 from pykesto.errors import CodecError
 
 columns = st.dictionaries(
@@ -144,3 +144,8 @@ def test_damage_in_a_column_is_named():
         decode_row(pack_columns({b"empty": b""}))
     with pytest.raises(CodecError):
         decode_row(pack_columns({b"\xff": b"\x10"}))
+
+
+def test_compiled_modules_find_the_codec():
+    face = {"key_of", "bytes_of", "value_of", "image_of", "row_of", "column_of"}
+    assert face == set(_codec.__pyx_capi__)
