@@ -13,7 +13,6 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
@@ -26,7 +25,7 @@ from .engine.stats import Stats, stats
 from .errors import ClosedError, ConcurrencyConflict, ReadOnlyError, UsageError
 from .objects import ObjectSession
 from .rows import names_of_tables
-from .session import Options, one_of
+from .session import Options
 from .store import Durability, Isolation, SchemaChange
 
 R = TypeVar("R")
@@ -43,6 +42,7 @@ class Database:
         self._path = Path(os.path.abspath(path))
         self._mode = mode
         self._options = options
+        self._others: dict[tuple[bool, Isolation | None, Durability | None], Options] = {}
         self._closed = False
         self._attachment = attach(self._path, create=create and not options.read_only, mode=mode)
         self._temporary: weakref.finalize[Any, Any] | None = None
@@ -96,16 +96,27 @@ class Database:
         *,
         managed: bool,
     ) -> ObjectSession:
-        self._attached()
-        options = Options(
-            durability=one_of("durability", durability or self._options.durability, ("full", "process")),
-            isolation=one_of("isolation", isolation or self._options.isolation, ("serializable", "snapshot")),
-            lock_timeout_s=self._options.lock_timeout_s,
-            read_only=read_only or self._options.read_only,
-        )
-        return ObjectSession(self._attached, options, note=note, managed=managed)
+        if self._closed:
+            self._attached()
+        options = self._options
+        if read_only or isolation is not None or durability is not None:
+            options = self._other_options(read_only, isolation, durability)
+        return ObjectSession(self._attached, options, note, managed)
 
-    @contextmanager
+    def _other_options(self, read_only: bool, isolation: Isolation | None, durability: Durability | None) -> Options:
+        """The handle's options with what differs; made once for each combination."""
+        asked = (read_only, isolation, durability)
+        found = self._others.get(asked)
+        if found is None:
+            mine = self._options
+            found = self._others[asked] = Options(
+                durability=durability or mine.durability,
+                isolation=isolation or mine.isolation,
+                lock_timeout_s=mine.lock_timeout_s,
+                read_only=read_only or mine.read_only,
+            )
+        return found
+
     def transaction(
         self,
         *,
@@ -113,8 +124,8 @@ class Database:
         isolation: Isolation | None = None,
         durability: Durability | None = None,
         note: str | None = None,
-    ) -> Iterator[ObjectSession]:
-        """A session that commits at the end of the block, and rolls back on an exception.
+    ) -> ObjectSession:
+        """A session that commits at the end of its `with` block, and rolls back on an exception.
 
         Example:
             >>> import pykesto
@@ -123,12 +134,7 @@ class Database:
             ...     s.table("people")["ann"] = {"age": 40}
             >>> db.close()
         """
-        session = self._new_session(read_only, isolation, durability, note, managed=True)
-        try:
-            yield session
-            session._commit()
-        finally:
-            session.close()
+        return self._new_session(read_only, isolation, durability, note, managed=True)
 
     def run(self, fn: Callable[..., R], *args: Any, attempts: int = 10, **kwargs: Any) -> R:
         """Call `fn(session, *args, **kwargs)` in a transaction, again in a fresh one after each ConcurrencyConflict.
@@ -278,7 +284,7 @@ class Attempt:
 
     def __enter__(self) -> ObjectSession:
         self._token = _running.set((*_running.get(), self._database))
-        return self._session
+        return self._session.__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -287,16 +293,16 @@ class Attempt:
         _running.reset(self._token)
         try:
             if error is None:
-                self.version = self._session._write()
+                self.version = self._session._commit()
                 self.succeeded = True
-                self._session._run_hooks("after_commit")  # what these raise is no conflict of this commit
+                self._session._committed()  # what this raises is no conflict of this commit
             return isinstance(error, ConcurrencyConflict) and self._goes_on(error)
         except ConcurrencyConflict as conflict:
             if self.succeeded or not self._goes_on(conflict):
                 raise
             return True
         finally:
-            self._session.close()
+            self._session._leave(self.succeeded)
 
     def _goes_on(self, conflict: ConcurrencyConflict) -> bool:
         """Whether another attempt follows. The last conflict says how often it was tried."""
@@ -351,12 +357,7 @@ def open(
         raise TypeError(f"path is a str or PathLike of str, not {type(text).__name__}")
     if "://" in text or text.startswith(":"):
         raise UsageError(f"{text!r} is no directory; only databases in a directory are supported so far")
-    options = Options(
-        one_of("durability", durability, ("full", "process")),
-        one_of("isolation", isolation, ("serializable", "snapshot")),
-        lock_timeout,
-        read_only,
-    )
+    options = Options(durability, isolation, lock_timeout, read_only)
     return Database(text, create=create, mode=mode, options=options)
 
 

@@ -1,4 +1,4 @@
-"""Lists, dicts and sets that tell their owner when they are changed in place.
+"""Lists, dicts, sets and bytearrays that tell their owner when they are changed in place.
 
 They are instances of, and equal to, the plain ones. Plain containers that are put in are copied, at any depth, so that
 no value is shared by two owners without saying so.
@@ -6,6 +6,10 @@ no value is shared by two owners without saying so.
 
 from __future__ import annotations
 
+import datetime
+import decimal
+import fractions
+import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -22,7 +26,7 @@ class Owner(Protocol):
 
 
 def tracked(value: Any, owner: Owner) -> Any:
-    """`value`, or a tracked copy of it if it is a list, dict or set, or a tuple that holds one."""
+    """`value`, or a tracked copy of it if it is a list, dict, set or bytearray, or a tuple that holds one."""
     kind = type(value)
     if kind is list or kind is TrackedList:
         return TrackedList(owner, value)
@@ -30,7 +34,9 @@ def tracked(value: Any, owner: Owner) -> Any:
         return TrackedDict(owner, value)
     if kind is set or kind is TrackedSet:
         return TrackedSet(owner, value)
-    if kind is tuple and any(type(item) in _HOLDERS for item in value):
+    if kind is bytearray or kind is TrackedBytearray:
+        return TrackedBytearray(owner, value)
+    if kind is tuple and any(type(item) in HOLDERS for item in value):
         return tuple(tracked(item, owner) for item in value)
     return value
 
@@ -40,7 +46,7 @@ class _Nobody:
 
     def _k_touch(self) -> None:
         raise UsageError(
-            "this list, dict or set was read in an earlier snapshot, and its row or object has changed since",
+            "this container was read in an earlier snapshot, and its row or object has changed since",
             hint="read it again from its row or object",
         )
 
@@ -51,7 +57,7 @@ _NOBODY = _Nobody()
 def detach(values: Iterable[Any]) -> None:
     """Let containers, at any depth, refuse to be changed from now on."""
     for value in values:
-        if isinstance(value, (TrackedList, TrackedDict, TrackedSet)):
+        if isinstance(value, (TrackedList, TrackedDict, TrackedSet, TrackedBytearray)):
             value._owner = _NOBODY
         if isinstance(value, (TrackedList, tuple)):
             detach(value)
@@ -59,7 +65,7 @@ def detach(values: Iterable[Any]) -> None:
             detach(value.values())
 
 
-def _touch(container: TrackedList | TrackedDict | TrackedSet) -> None:
+def _touch(container: TrackedList | TrackedDict | TrackedSet | TrackedBytearray) -> None:
     """Tell the owner before a change. That may load it anew, which may have detached this very container."""
     owner = container._owner
     owner._k_touch()
@@ -217,8 +223,49 @@ class TrackedSet(set[Any]):
     __ixor__ = _telling("__ixor__", set)
 
 
-_HOLDERS = {list, dict, set, tuple, TrackedList, TrackedDict, TrackedSet}
+class TrackedBytearray(bytearray):
+    """A bytearray of a row or object."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: Owner, content: bytearray = bytearray()) -> None:  # noqa: B008  it is only read
+        super().__init__(content)
+        self._owner = owner
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return bytearray, (bytes(self),)
+
+    def __repr__(self) -> str:
+        return repr(bytearray(self))
+
+    def copy(self) -> bytearray:
+        return bytearray(self)
+
+    __delitem__ = _telling("__delitem__", bytearray)
+    __iadd__ = _telling("__iadd__", bytearray)
+    __imul__ = _telling("__imul__", bytearray)
+    __setitem__ = _telling("__setitem__", bytearray)
+    append = _telling("append", bytearray)
+    clear = _telling("clear", bytearray)
+    extend = _telling("extend", bytearray)
+    insert = _telling("insert", bytearray)
+    pop = _telling("pop", bytearray)
+    remove = _telling("remove", bytearray)
+    reverse = _telling("reverse", bytearray)
+
+
+# What `tracked` looks into, and what needs no tracking, as it can't change.
+HOLDERS = frozenset(
+    {list, dict, set, bytearray, tuple, TrackedList, TrackedDict, TrackedSet, TrackedBytearray},
+)
+PLAIN = frozenset(
+    {
+        *(type(None), bool, int, float, complex, str, bytes, range, decimal.Decimal, fractions.Fraction, uuid.UUID),
+        *(datetime.date, datetime.time, datetime.datetime, datetime.timedelta),
+    }
+)
 
 register_container(TrackedList, list)
 register_container(TrackedDict, dict)
 register_container(TrackedSet, set)
+register_container(TrackedBytearray, bytearray)

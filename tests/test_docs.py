@@ -15,7 +15,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DOCUMENTED = [
     "pykesto.database",
-    "pykesto.session",
+    "pykesto._session",
+    "pykesto._rows",
+    "pykesto.rows",
     "pykesto.objects.persistent",
     "pykesto.query.expressions",
     "pykesto.tc",

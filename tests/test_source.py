@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # What lies directly in the package (pykesto.NAME) -> its layer. A new name fails here until somebody places it.
 LAYER = {
     "objects": "objects",
-    **dict.fromkeys(["session", "rows", "query", "tracked"], "session"),
+    **dict.fromkeys(["_session", "session", "_rows", "rows", "query", "tracked"], "session"),
     "engine": "engine",
     "store": "store",
     "codec": "codec",
@@ -41,7 +41,9 @@ BELOW = {
 }
 
 SOURCES = sorted(
-    Path(p) for end in ("py", "pyi", "pyx", "pxd", "pxi") for p in glob(f"pykesto/**/*.{end}", root_dir=ROOT, recursive=True)
+    Path(p)
+    for end in ("py", "pyi", "pyx", "pxd", "pxi")
+    for p in glob(f"pykesto/**/*.{end}", root_dir=ROOT, recursive=True)
 )
 CYTHON_IMPORT = re.compile(
     r"^[ \t]*(?:from[ \t]+(?P<base>[.\w]+)[ \t]+)?c?import[ \t]+(?:\((?P<block>[^)]*)\)|(?P<line>[^#\n]+))", re.M

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, MutableMapping
+from typing import Any, TypeVar, cast
 
 from ..codec import encode_key, range_of
 from ..errors import UsageError
 from ..query import Query
 from ..query.expressions import Condition, InRanges, Not
-from ..rows import Row, Table
-from ..session import Options, Session
-from ..store import SCOPE_COLUMN, Store
+from ..rows import PREFIX, Row, Table
+from ..session import Session
+from ..store import SCOPE_COLUMN
 from .persistent import Persistent, with_subclasses
 from .space import TABLE, ObjectSpace
 
@@ -23,13 +23,16 @@ _ROOT = uuid.UUID("6b657374-6f00-4000-8000-000000000000")
 class ObjectSession(Session):
     """A session over rows and objects. See `Database.session`."""
 
-    def __init__(
-        self, store: Callable[[], Store], options: Options, *, note: str | None = None, managed: bool = False
-    ) -> None:
-        super().__init__(store, options, note=note, managed=managed)
-        self._objects = ObjectSpace(self)
-        self._parts[TABLE] = self._objects
-        self._tables: dict[str, Table] = {}
+    _space: ObjectSpace | None = None
+
+    @property
+    def _objects(self) -> ObjectSpace:
+        """Made when it is first used: many sessions only know rows."""
+        if self._space is None:
+            self._space = ObjectSpace(self)
+            if not self._closed:
+                self._parts[TABLE] = self._space
+        return self._space
 
     def table(self, name: str) -> Table:
         """The table of rows of that name; it comes to be when it is first written to."""
@@ -38,11 +41,11 @@ class ObjectSession(Session):
         if not name:
             raise UsageError("a table's name must not be empty")
         self._require_usable()
-        found = self._tables.get(name)
+        stored = PREFIX + name
+        found = self._parts.get(stored)
         if found is None:
-            found = self._tables[name] = Table(self, name)
-            self._parts[found.table] = found
-        return found
+            found = self._parts[stored] = Table(self, name)
+        return cast(Table, found)
 
     def add(self, obj: P) -> P:
         """Store an object, and with it all that it refers to, at the next commit. Returns it, with its `k_id` set."""

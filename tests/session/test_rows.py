@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ def db(database: Path) -> Iterator[pykesto.Database]:
                 "tags": {"admin"},
                 "list": [1, [2, {"deep": [3]}]],
                 "dict": {"inner": {"list": []}},
+                "raw": bytearray(b"ab"),
             }
         yield db
 
@@ -70,6 +71,10 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "difference_update": lambda row: row["tags"].difference_update({"admin"}),
     "intersection_update": lambda row: row["tags"].intersection_update({"new"}),
     "symmetric_difference_update": lambda row: row["tags"].symmetric_difference_update({"new"}),
+    "bytearray append": lambda row: row["raw"].append(9),
+    "bytearray +=": lambda row: row["raw"].__iadd__(b"cd"),
+    "bytearray item": lambda row: row["raw"].__setitem__(0, 9),
+    "bytearray clear": lambda row: row["raw"].clear(),
     "row update": lambda row: row.update(age=41, new=[]),
     "row pop": lambda row: row.pop("age"),
     "row clear": lambda row: row.clear(),
@@ -158,17 +163,17 @@ def test_what_is_read_back_is_an_instance_of_and_equal_to_the_plain_container(db
         assert isinstance(row["list"], list) and isinstance(row["dict"], dict) and isinstance(row["tags"], set)
         assert row["tags"] == {"admin"} and row["dict"] == {"inner": {"list": []}}
         plain = row.to_dict()
-        assert {type(plain[name]) for name in ("list", "dict", "tags")} == {list, dict, set}
+        assert {type(plain[name]) for name in ("list", "dict", "tags", "raw")} == {list, dict, set, bytearray}
         assert type(plain["list"][1]) is list
 
 
 def test_copies_of_tracked_containers_are_plain(db: pykesto.Database) -> None:
     with db.session() as s:
         row = s.table("people")["ann"]
-        for value in row["list"], row["dict"], row["tags"]:
+        for value in row["list"], row["dict"], row["tags"], row["raw"]:
             for made in copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value)):
                 assert made == value
-                assert type(made) in (list, dict, set)
+                assert type(made) in (list, dict, set, bytearray)
 
 
 # Identity, states
@@ -408,3 +413,78 @@ def test_a_list_held_while_another_commit_changed_its_row_refuses_to_be_changed(
         s.commit()
     with db.session() as s:
         assert s.table("people")["ann"]["tags"] == [1, 2, 3, 5]
+
+
+def test_a_table_gives_what_a_dict_would_of_setdefault_and_pop(db: pykesto.Database) -> None:
+    with db.transaction() as s:
+        people = s.table("people")
+        assert people.setdefault("bob", {"age": 1}) is people["bob"]
+        assert people.setdefault("bob", {"age": 2})["age"] == 1
+        assert people.pop("bob") == {"age": 1}
+        assert people.pop("bob", None) is None
+        with pytest.raises(KeyError):
+            people.pop("bob")
+        key, columns = people.popitem()
+        assert (key, columns["age"]) == ("ann", 40)
+        with pytest.raises(KeyError, match="empty"):
+            people.popitem()
+
+
+def test_an_assigned_row_reads_nothing_until_somebody_asks(db: pykesto.Database) -> None:
+    with db.session() as s:
+        people = s.table("people")
+        people["ann"] = {"age": 1}
+        people["bob"] = {"age": 2}
+        assert s.version == db.version
+        assert (people["ann"]["age"], people["bob"]["age"]) == (1, 2)
+        assert (people["ann"].k_version, people["bob"].k_version) == (db.version, None)
+        assert [row.k_key for row in s.new] == ["bob"]
+        assert [row.k_key for row in s.dirty] == ["ann"]
+        number = s.commit()
+        assert people["bob"].k_version == number
+
+
+def test_a_row_that_is_held_shows_what_is_assigned_to_its_key(db: pykesto.Database) -> None:
+    with db.session() as s:
+        people = s.table("people")
+        row, tags = people["ann"], people["ann"]["tags"]
+        people["ann"] = {"age": 1}
+        assert row == {"age": 1}
+        assert people["ann"] is row
+        with pytest.raises(UsageError, match="earlier snapshot"):
+            tags.add("x")
+        people["eve"] = row  # a row is a mapping like others
+        row["age"] = 2
+        s.commit()
+    assert (stored(db, "ann"), stored(db, "eve")) == ({"age": 2}, {"age": 1})
+
+
+def test_the_views_of_a_row_are_those_of_a_dict(db: pykesto.Database) -> None:
+    with db.session() as s:
+        people = s.table("people")
+        people["bob"] = {"a": 1, "b": 2}
+        row = people["bob"]
+        assert (list(row.keys()), list(row.values()), list(row.items())) == (["a", "b"], [1, 2], [("a", 1), ("b", 2)])
+        assert (row.get("a"), row.get("c"), row.get("c", 3), "a" in row, "c" in row) == (1, None, 3, True, False)
+        assert dict(row) == {"a": 1, "b": 2} == {**row}
+        assert isinstance(row, Mapping)
+        match row:
+            case {"a": 1}:
+                pass
+            case _:
+                raise AssertionError("a row matches no mapping pattern")
+        del people["bob"]
+        for use in row.keys, row.items, lambda: row.get("a"), lambda: "a" in row:
+            with pytest.raises(KeyError):
+                use()
+        s.rollback()
+
+
+def test_rows_that_nobody_holds_are_forgotten_and_those_held_stay_one(db: pykesto.Database) -> None:
+    with db.transaction() as s:
+        s.table("many").update({n: {"n": n} for n in range(3000)})
+    with db.session() as s:
+        many = s.table("many")
+        held = [row for row in many.query if row.k_key % 100 == 0]
+        assert len(many._rows) < 1100  # the held ones, and those of the time since the last look
+        assert all(many[row.k_key] is row for row in held)

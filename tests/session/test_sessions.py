@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -380,3 +380,94 @@ def test_refresh_drops_the_changes_of_a_row(db: pykesto.Database) -> None:
         s.refresh(row)
         assert row["age"] == 40
         assert s.dirty == ()
+
+
+# Ends that nobody asked for
+
+
+def test_what_is_left_by_an_exception_or_a_failed_commit_was_rolled_back(db: pykesto.Database) -> None:
+    said: list[str] = []
+
+    def fails(s: pykesto.Session) -> None:
+        s.after_rollback(lambda: said.append("rolled back"))
+        s.after_commit(lambda: said.append("committed"))
+        s.table("people")["ann"]["age"] = 1
+        disturb(db)
+
+    with pytest.raises(ConcurrencyConflict):
+        db.run(fails, attempts=2)
+    assert said == ["rolled back"] * 2
+    with pytest.raises(ZeroDivisionError), db.transaction() as s:  # noqa: PT012
+        s.after_rollback(lambda: said.append("rolled back"))
+        s.table("people")["bob"] = {}
+        raise ZeroDivisionError
+    assert said == ["rolled back"] * 3
+    with db.transaction() as s:
+        s.after_rollback(lambda: said.append("rolled back"))
+        s.after_commit(lambda: said.append("committed"))
+        s.table("people")["bob"] = {}
+    assert said == ["rolled back"] * 3 + ["committed"]
+
+
+def test_a_transaction_that_is_not_entered_is_refused(db: pykesto.Database) -> None:
+    s = db.transaction()
+    with pytest.raises(UsageError, match="not entered"):
+        s.table("people")["ann"] = {}
+
+
+def test_a_savepoint_gives_up_nothing_that_ended_before_it_did(db: pykesto.Database) -> None:
+    with db.session() as s:
+        people = s.table("people")
+        people["ann"]["age"] = 1
+        with pytest.raises(ZeroDivisionError), s.savepoint():  # noqa: PT012
+            s.rollback()
+            people["ann"]["age"] += 1
+            raise ZeroDivisionError
+        assert people["ann"]["age"] == 41
+        s.commit()
+    assert age(db) == 41
+
+
+class Slow(Mapping[str, Any]):
+    """A row that takes as long as it is told."""
+
+    def __init__(self, begun: threading.Event, go_on: threading.Event) -> None:
+        self.begun, self.go_on = begun, go_on
+
+    def __getitem__(self, key: str) -> Any:
+        return 1
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[str]:
+        self.begun.set()
+        assert self.go_on.wait(30)
+        return iter(["n"])
+
+
+def test_use_by_two_threads_at_once_is_refused_and_harms_nothing(db: pykesto.Database) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    with db.session() as s:
+        people = s.table("people")
+        row = people["ann"]
+        thread = threading.Thread(target=people.__setitem__, args=("bob", Slow(begun, go_on)))
+        thread.start()
+        assert begun.wait(30)
+        uses = [
+            *(s.commit, s.rollback, s.close, s.savepoint().__enter__, lambda: people["eve"], lambda: "eve" in people),
+            *(lambda: people.__setitem__("eve", {}), lambda: people.__delitem__("ann"), lambda: row.update(age=1)),
+            *(lambda: people.query.count(), lambda: s.add(Thing()), lambda: s.table("other")),
+        ]
+        for use in uses:
+            with pytest.raises(UsageError, match="another thread"):
+                use()
+        go_on.set()
+        thread.join(30)
+        s.commit()
+        assert people["bob"] == {"n": 1}
+        assert row == {"age": 40}
+
+
+class Thing(pykesto.Persistent):
+    n: int = 0
