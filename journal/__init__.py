@@ -4,10 +4,12 @@ A record is opaque here. What a record means, and who may append one, is the eng
 The bytes are specified in docs/journal.md.
 """
 
-from .format import Mark, Record
+from .format import Mark
 from .reader import Reader
+from .records import Record
 from .recovery import Recovered, create, is_empty, recover
-from .segments import Segment, SegmentGone, Segments
+from .segment import Segment
+from .segments import SegmentGone, Segments
 from .state import JournalState
 from .sync import GroupSync
 from .writer import Writer

@@ -1,4 +1,4 @@
-"""The bytes of the journal: segment headers, close marks, records.
+"""The bytes of the journal's segments: headers and close marks; `records` has those of the records.
 
 Everything is little-endian. docs/journal.md is the specification; a test holds the two together.
 """
@@ -13,12 +13,9 @@ from ..files import crc32c
 FORMAT = 1
 HEADER_SIZE = 4096  # a page, so that writing a mark never touches a record's sector
 MARK_OFFSETS = (1024, 2048)
-ALIGNMENT = 8
-RECORD_HEADER_SIZE = 40
 
 _HEADER = struct.Struct("<8sIIQQQQI")  # magic, format, salt, segment, generation, start, capacity, previous crc
 _MARK = struct.Struct("<8sQQI")  # magic, sequence, durable end, clean
-_RECORD = struct.Struct("<IIQQQQ")  # crc, previous crc, position, number, durable end, payload size
 _CRC = struct.Struct("<I")
 _HEADER_MAGIC = b"KESTOJNL"
 _MARK_MAGIC = b"KESTOMRK"
@@ -49,26 +46,6 @@ class Mark:
     sequence: int
     durable_end: int
     clean: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One record: a whole commit. `position` to `end` are its place in the journal, in bytes."""
-
-    position: int
-    number: int
-    crc: int
-    durable_end: int
-    payload: bytes
-
-    @property
-    def end(self) -> int:
-        return self.position + record_size(len(self.payload))
-
-
-def record_size(payload_size: int) -> int:
-    """How many bytes a record with such a payload takes, padding included."""
-    return (RECORD_HEADER_SIZE + payload_size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
 
 
 def generation_of(number: int) -> int:
@@ -125,34 +102,3 @@ def parse_mark(block: bytes, salt: int) -> Mark | None:
 def mark_offset(sequence: int) -> int:
     """Marks alternate, so that a torn one leaves its predecessor."""
     return MARK_OFFSETS[sequence % 2]
-
-
-def pack_record(
-    payload: bytes, *, number: int, position: int, durable_end: int, salt: int, previous_crc: int
-) -> tuple[bytes, int]:
-    """The record's bytes, and its checksum for the next one to chain to."""
-    rest = _RECORD.pack(0, previous_crc, position, number, durable_end, len(payload))[4:]
-    crc = crc32c(payload, crc32c(rest, salt))
-    padding = bytes(record_size(len(payload)) - RECORD_HEADER_SIZE - len(payload))
-    return b"".join((_CRC.pack(crc), rest, payload, padding)), crc
-
-
-def parse_record(block: bytes, offset: int, *, position: int, room: int, salt: int) -> tuple[Record, int] | None:
-    """The record at `offset` of `block`, which is `position` of the journal, and the checksum it chains to.
-
-    None if there is no record that verifies alone, or if it ends outside `block` or after `room` bytes.
-    """
-    if offset + RECORD_HEADER_SIZE > len(block):
-        return None
-    crc, previous_crc, own_position, number, durable_end, size = _RECORD.unpack_from(block, offset)
-    if own_position != position or record_size(size) > room or durable_end > position:
-        return None
-    content = block[offset + 4 : offset + RECORD_HEADER_SIZE + size]
-    if len(content) != RECORD_HEADER_SIZE - 4 + size or crc32c(content, salt) != crc:
-        return None
-    return Record(position, number, crc, durable_end, content[RECORD_HEADER_SIZE - 4 :]), previous_crc
-
-
-def payload_size_at(block: bytes, offset: int) -> int:
-    """The size of the payload that the header at `offset` claims, unverified."""
-    return int(_RECORD.unpack_from(block, offset)[5])

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 from ..errors import CorruptionError
 from ..failpoints import ACTIVE, hit, off
-from .format import ALIGNMENT, Record, SegmentHeader, generation_of, parse_record
+from .format import SegmentHeader, generation_of
 from .reader import Reader
-from .segments import FIRST_CAPACITY, Segment, Segments
+from .records import ALIGNMENT, Record, parse_record
+from .segment import Segment
+from .segments import FIRST_CAPACITY, Segments
 from .sync import write_again
 
 

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import CorruptionError, FormatError, StorageError
-from ..files import fill_with_zeros, open_file, read_at, remove, sync_data, sync_directory, translated, write_at
-from .format import HEADER_SIZE, Mark, SegmentHeader, mark_offset, pack_header, pack_mark, parse_header, parse_mark
+from ..files import fill_with_zeros, open_file, read_at, remove, sync_directory, translated, write_at
+from .format import HEADER_SIZE, SegmentHeader, pack_header, parse_header
+from .segment import Segment
 
 FIRST_CAPACITY = 128 << 10
 LARGEST_CAPACITY = 16 << 20
@@ -25,46 +26,6 @@ SUFFIX = ".kj"
 
 class SegmentGone(Exception):
     """The segment was removed: no base and no live snapshot needed it."""
-
-
-class Segment:
-    """One open segment."""
-
-    def __init__(self, path: Path, fd: int, header: SegmentHeader) -> None:
-        self.path, self.fd, self.header = path, fd, header
-        self.number, self.start, self.salt = header.number, header.start, header.salt
-        self.end = header.start + header.capacity
-
-    def offset(self, position: int) -> int:
-        """Where in the file a position of the journal is."""
-        return HEADER_SIZE + position - self.start
-
-    def read(self, position: int, size: int) -> bytes:
-        with translated("read", self.path):
-            return read_at(self.fd, size, self.offset(position))
-
-    def write(self, position: int, content: bytes) -> None:
-        with translated("write", self.path):
-            write_at(self.fd, content, self.offset(position))
-
-    def sync(self) -> None:
-        with translated("sync", self.path):
-            sync_data(self.fd)
-
-    def mark(self) -> Mark | None:
-        return parse_mark(read_at(self.fd, HEADER_SIZE, 0), self.salt)
-
-    def write_mark(self, durable_end: int, *, clean: bool) -> None:
-        """Write and sync a mark beside the last one."""
-        last = self.mark()
-        mark = Mark(last.sequence + 1 if last else 1, durable_end, clean)
-        with translated("write", self.path):
-            write_at(self.fd, pack_mark(mark, self.salt), mark_offset(mark.sequence))
-        self.sync()
-
-    def __del__(self) -> None:
-        # A thread may still sync a segment that another has let go, so the last reference closes it.
-        os.close(self.fd)
 
 
 class Segments:

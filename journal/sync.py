@@ -13,8 +13,9 @@ import time
 from ..errors import CorruptionError, StorageError
 from ..failpoints import ACTIVE, hit, off
 from ..files import LOOK_AGAIN_S, ProcessLock
-from .format import parse_record
-from .segments import Segment, SegmentGone, Segments
+from .records import parse_record
+from .segment import Segment
+from .segments import SegmentGone, Segments
 from .state import JournalState
 
 PATIENCE_S = 2.0  # after this long a waiter syncs by itself: the syncer may be stopped

@@ -10,8 +10,9 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 import os
 
+from pykesto.errors import ClosedError
+
 cdef extern from "pykesto/crc32c.h":
-    uint32_t kesto_crc32c(uint32_t seed, const void *data, size_t size) nogil
     uint32_t kesto_crc_software(uint32_t crc, const unsigned char *data, size_t size) nogil
 
 cdef extern from "<sys/mman.h>":
@@ -19,58 +20,6 @@ cdef extern from "<sys/mman.h>":
     int munmap(void *at, size_t size) nogil
     int PROT_READ, PROT_WRITE, MAP_SHARED
     void *MAP_FAILED
-
-cdef extern from *:
-    """
-    #include <stdint.h>
-    #include <time.h>
-    #include <errno.h>
-    #ifdef __linux__
-    #include <linux/futex.h>
-    #include <sys/syscall.h>
-    #include <unistd.h>
-    #endif
-    static uint64_t kesto_load(uint64_t *w) { return __atomic_load_n(w, __ATOMIC_ACQUIRE); }
-    static void kesto_store(uint64_t *w, uint64_t v) { __atomic_store_n(w, v, __ATOMIC_RELEASE); }
-    static uint64_t kesto_add(uint64_t *w, uint64_t v) { return __atomic_add_fetch(w, v, __ATOMIC_SEQ_CST); }
-    static int kesto_swap(uint64_t *w, uint64_t was, uint64_t v)
-    { return __atomic_compare_exchange_n(w, &was, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }
-    static void kesto_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
-
-    /* Wait on the low half of a word while it is `expected`; where there is no futex, pause. */
-    static void kesto_wait(uint64_t *w, uint32_t expected, int64_t ns)
-    {
-        struct timespec t = { ns / 1000000000, ns % 1000000000 };
-    #ifdef __linux__
-        uint32_t *half = (uint32_t *)w;
-    #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-        half++;
-    #endif
-        syscall(SYS_futex, half, FUTEX_WAIT, expected, &t, NULL, 0);
-    #else
-        if (ns > 500000) { t.tv_sec = 0; t.tv_nsec = 500000; }
-        if ((uint32_t)kesto_load(w) == expected) nanosleep(&t, NULL);
-    #endif
-    }
-    static void kesto_wake(uint64_t *w)
-    {
-    #ifdef __linux__
-        uint32_t *half = (uint32_t *)w;
-    #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-        half++;
-    #endif
-        syscall(SYS_futex, half, FUTEX_WAKE, 0x7fffffff, NULL, NULL, 0);
-    #endif
-    }
-    """
-    uint64_t kesto_load(uint64_t *w) nogil
-    void kesto_store(uint64_t *w, uint64_t v) nogil
-    uint64_t kesto_add(uint64_t *w, uint64_t v) nogil
-    int kesto_swap(uint64_t *w, uint64_t was, uint64_t v) nogil
-    void kesto_fence() nogil
-    void kesto_wait(uint64_t *w, uint32_t expected, int64_t ns) nogil
-    void kesto_wake(uint64_t *w) nogil
-
 
 def crc32c(bytes data, unsigned int seed=0):
     """The CRC-32C of `data`, continuing from `seed` (the sum of what came before)."""
@@ -89,9 +38,6 @@ cdef class SharedWords:
     Loads acquire and stores release; the read-modify-write calls are sequentially consistent.
     The file must not shrink while it is mapped.
     """
-    cdef uint64_t *words
-    cdef readonly Py_ssize_t count
-
     def __cinit__(self, int fd, Py_ssize_t count):
         if count <= 0 or os.fstat(fd).st_size < count * 8:
             raise ValueError(f"a file of {os.fstat(fd).st_size} bytes does not hold {count} words")
@@ -111,7 +57,7 @@ cdef class SharedWords:
 
     cdef uint64_t *at(self, Py_ssize_t i) except NULL:
         if self.words == NULL:
-            raise ValueError("the shared words are unmapped")
+            raise ClosedError("the database was closed in this process meanwhile", hint="open it again")
         if not 0 <= i < self.count:
             raise IndexError(f"word {i} of {self.count}")
         return self.words + i

@@ -13,16 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from ._stored import Row as Row
+
 Durability = Literal["full", "process"]
 Isolation = Literal["serializable", "snapshot"]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row of one version: the number of the commit that wrote it, and its columns packed."""
-
-    version: int
-    image: bytes
 
 
 SCOPE_COLUMN = "k_class"

@@ -18,7 +18,7 @@ LAYER = {
     "objects": "objects",
     **dict.fromkeys(["_session", "session", "_rows", "rows", "query", "tracked"], "session"),
     "engine": "engine",
-    "store": "store",
+    **dict.fromkeys(["store", "_stored"], "store"),
     "codec": "codec",
     "journal": "journal",
     **dict.fromkeys(["tc", "_tc"], "tc"),

@@ -16,6 +16,7 @@ from ..store import Reads, Snapshot, Terms, Writes
 from .checkpoint import Checkpointer, Outcome
 from .embedded import EmbeddedStore
 from .layout import Layout
+from .snapshot import BaseSnapshot
 
 
 class Attachment:
@@ -31,16 +32,13 @@ class Attachment:
         return not self.store.closed and self.store.pid == os.getpid()
 
     def snapshot(self) -> Snapshot:
-        snapshot = self.store.snapshot()
-        self.checkpointer.notice()  # a database that was left with much journal is opened slowly each time
-        return snapshot
+        return self.store.snapshot()
 
     def commit(self, snapshot: Snapshot, reads: Reads, writes: Writes, terms: Terms) -> int:
+        assert isinstance(snapshot, BaseSnapshot)
         number = self.store.commit(snapshot, reads, writes, terms)
         if any(change.kind == "create_index" for change in writes.schema):
             self.checkpointer.want()  # queries can use the index when a base has it
-        else:
-            self.checkpointer.notice()
         return number
 
     def checkpoint(self, wait_s: float | None) -> Outcome:

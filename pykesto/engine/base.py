@@ -1,8 +1,6 @@
 """One base: a whole copy of the tables in Tokyo Cabinet, immutable while it is current or pinned.
 
-A row in a base is a Tokyo Cabinet row whose first column, named by the byte FF (no column of a user's is: FF is in no
-UTF-8), holds the number of the commit that wrote it and a checksum over key, number and columns; it is verified on
-every read. The primary key has a lexical index, which gives key order.
+Rows stand behind a checksum (`guard`). The primary key has a lexical index, which gives key order.
 """
 
 from __future__ import annotations
@@ -10,7 +8,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
@@ -19,36 +16,15 @@ from pathlib import Path
 from .. import tc
 from ..errors import ClosedError, CorruptionError, StorageError
 from ..failpoints import ACTIVE, hit, off
-from ..files import crc32c, remove, sync_directory, sync_file, translated
+from ..files import remove, sync_directory, sync_file, translated
 from ..store import IndexDefinition, Row
+from .guard import pack_row, unpack_row
 from .layout import Layout, files_in, table_file
 from .manifest import Mark, Stamp, read_stamp, remove_stamp, write_stamp
 
-_PREFIX = b"\x01\xff\x0c"  # the first column as Tokyo Cabinet writes it: size of the name, name, size of the value
-_GUARD = struct.Struct(">QI")
-_HEAD_SIZE = len(_PREFIX) + _GUARD.size
 _BATCH = 256
 _FIRST_BUCKETS = 8191
 _KEY_INDEX = b""
-
-
-def pack_row(key: bytes, row: Row) -> bytes:
-    """The row as Tokyo Cabinet stores it."""
-    return _PREFIX + _GUARD.pack(row.version, _checksum(key, row.version, row.image)) + row.image
-
-
-def unpack_row(key: bytes, raw: bytes, table: tc.Table | None) -> Row:
-    """The row behind a verified checksum."""
-    if len(raw) >= _HEAD_SIZE and raw.startswith(_PREFIX):
-        version, checksum = _GUARD.unpack_from(raw, len(_PREFIX))
-        image = raw[_HEAD_SIZE:]
-        if checksum == _checksum(key, version, image):
-            return Row(version, image)
-    raise CorruptionError(f"the row with key {key!r} does not match its checksum", path=table.path if table else None)
-
-
-def _checksum(key: bytes, version: int, image: bytes) -> int:
-    return crc32c(image, crc32c(key, crc32c(version.to_bytes(8, "big"))))
 
 
 class Base:
@@ -58,7 +34,7 @@ class Base:
         self.layout, self.number, self.word = layout, number, word
         self.stamp = read_stamp(layout, number)
         self.users = 0
-        self._tables: dict[str, tc.Table] = {}
+        self.open_tables: dict[str, tc.Table] = {}
         self._lock = threading.Lock()
         self._closed = False
 
@@ -69,25 +45,21 @@ class Base:
     def _path(self, table: str) -> Path:
         return self.layout.base(self.number) / table_file(table)
 
-    def _table(self, name: str) -> tc.Table | None:
-        found = self._tables.get(name)
+    def table(self, name: str) -> tc.Table | None:
+        """A table, opened for reading once; None if it is not here."""
+        found = self.open_tables.get(name)
         if found is None and name in self.stamp.tables:
             with self._lock:
                 if self._closed:
                     raise ClosedError(f"base {self.number} of {self.layout.directory} is closed")
-                found = self._tables.get(name)
+                found = self.open_tables.get(name)
                 if found is None:
-                    found = self._tables[name] = tc.Table(self._path(name), "r", lock=False)
+                    found = self.open_tables[name] = tc.Table(self._path(name), "r", lock=False)
         return found
-
-    def get(self, table: str, key: bytes) -> Row | None:
-        found = self._table(table)
-        raw = found.get_raw(key) if found is not None else None
-        return None if raw is None else unpack_row(key, raw, found)
 
     def keys(self, table: str, lo: bytes | None, hi: bytes | None, *, reverse: bool) -> Iterator[bytes]:
         """The keys with lo <= key < hi, in order."""
-        found = self._table(table)
+        found = self.table(table)
         if found is None:
             return
         cursor = found.index_cursor(_KEY_INDEX)
@@ -103,7 +75,7 @@ class Base:
 
     def find(self, table: str, column: str, lo: bytes, hi: bytes) -> Iterator[tuple[bytes, bytes]]:
         """The (value, key) pairs of an index with lo <= value < hi, in order."""
-        found = self._table(table)
+        found = self.table(table)
         if found is None:
             return
         cursor = found.index_cursor(column.encode())
@@ -122,7 +94,7 @@ class Base:
     def check(self) -> Iterator[str]:
         """What is wrong with the rows and indexes of this base, in words."""
         for name, indexes in self.stamp.tables.items():
-            table = self._table(name)
+            table = self.table(name)
             if table is None:
                 continue
             expected: dict[bytes, set[tuple[bytes, bytes]]] = {index.column.encode(): set() for index in indexes}
@@ -143,7 +115,7 @@ class Base:
                 yield from self._check_index(name, column, entries)
 
     def _check_index(self, name: str, column: bytes, expected: set[tuple[bytes, bytes]]) -> Iterator[str]:
-        table = self._table(name)
+        table = self.table(name)
         if table is None:
             return
         cursor = table.index_cursor(column)
@@ -159,9 +131,9 @@ class Base:
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            for table in self._tables.values():
+            for table in self.open_tables.values():
                 table.close()
-            self._tables.clear()
+            self.open_tables.clear()
 
 
 class Stopped(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from ..errors import Error
@@ -53,7 +54,7 @@ class _Check:
         return Report(tuple(self.problems), self.bases, self.commits)
 
     def _check_bases(self, manifest: Manifest) -> None:
-        with self.store.snapshot_held() as snapshot:
+        with closing(self.store.snapshot()) as snapshot:
             for number, (life, _) in sorted(manifest.bases.items()):
                 trusted = self._stamp_holds(number, life)
                 if not trusted and number == manifest.current:
@@ -74,9 +75,9 @@ class _Check:
         if own.number == number:
             yield from own.check()
             return
-        if self.store.uses_base(number):
+        if self.store.view.uses_base(number):
             return  # an older session of this process has it open
-        self.store.forget_base(number)
+        self.store.view.forget_base(number)
         base = Base(self.store.layout, number, 0)
         try:
             yield from base.check()

@@ -144,7 +144,7 @@ class _Checkpoint:
     def _build(self, manifest: Manifest, target: int, until: int) -> Stamp:
         """Bring `target` to `until`, from its own mark if the journal still reaches it, else from a copy."""
         store = self.store
-        store.forget_base(target)
+        store.view.forget_base(target)
         builder = BaseBuilder(store.layout, target, mode=store.mode, stopping=self.gate.stopping)
         source = target if self._can_go_forward(manifest, target) else manifest.current
         stamp = read_stamp(store.layout, source)
@@ -202,7 +202,7 @@ class _Checkpoint:
         pinned = {manifest.current}.union(*(p.bases for p in pins))
         for base in sorted(manifest.bases):
             if base > 1 and base not in pinned:
-                store.forget_base(base)
+                store.view.forget_base(base)
                 manifest = write_manifest(store.layout, manifest.without_base(base), poison=store.state.poison)
                 BaseBuilder(store.layout, base, mode=store.mode, stopping=lambda: False).remove()
         store.segments.remove_before(self._kept_from(manifest, pins))
@@ -230,10 +230,11 @@ class Checkpointer:
         self._lock = threading.Lock()
         self._not_before = 0.0
         self.last: Outcome | None = None
+        store.view.when_due(JOURNAL_BYTES, self.notice)
 
     def notice(self) -> None:
-        """Called after each commit: cheap unless a checkpoint is due."""
-        if self.store.journal_bytes() >= JOURNAL_BYTES and time.monotonic() >= self._not_before:
+        """Called whenever much journal has gathered."""
+        if time.monotonic() >= self._not_before:
             self.want()
 
     def want(self) -> None:
@@ -251,6 +252,8 @@ class Checkpointer:
         self.last = checkpoint(self.store, self.gate, wait_s=wait_s)
         while self.last.done and self.last.left_bytes:
             self.last = checkpoint(self.store, self.gate, wait_s=wait_s)
+        if self.last.done:
+            self.store.view.catch_up_with_base()
         return self.last
 
     def _run(self) -> None:
@@ -264,6 +267,8 @@ class Checkpointer:
                 outcome = self.last = checkpoint(self.store, self.gate)
                 _log.debug("checkpoint of %s: %s", self.store.layout.directory, outcome)
                 pause_s = 0.0 if outcome.done else 0.2
+                if outcome.done:
+                    self.store.view.catch_up_with_base()
                 if outcome.left_bytes >= JOURNAL_BYTES:
                     self._wanted.set()
             except Exception as error:  # noqa: BLE001 - whatever went wrong, the journal keeps everything: try again

@@ -20,10 +20,10 @@ _SLOT_WORDS = 8
 _FIRST_SLOT = 512
 _WORDS = _FIRST_SLOT + SLOTS * _SLOT_WORDS
 
-_MAGIC_WORD, _BASE_WORD = 0, 1
+_MAGIC_WORD, BASE_WORD = 0, 1
 COMMIT_LOCK_WORDS, SYNC_LOCK_WORDS, CHECKPOINT_LOCK_WORDS = 8, 12, 16
 JOURNAL_WORDS = 32
-_PINNED_BASES, _OLDEST, _SINCE, _PID = range(4)
+PINNED_BASES, OLDEST, SINCE, _PID = range(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +73,20 @@ class Control:
             )
 
     def base_word(self) -> int:
-        return self.words.load(_BASE_WORD)
+        return self.words.load(BASE_WORD)
 
     def flip_to(self, base: int) -> None:
         """Make `base` current, in a word that was never there before."""
         flips = (self.base_word() >> 8) + 1
-        self.words.store(_BASE_WORD, flips << 8 | base)
+        self.words.store(BASE_WORD, flips << 8 | base)
         self.words.fence()
 
+    def first_word_of(self, slot: int) -> int:
+        """Where a slot's pins are."""
+        return _FIRST_SLOT + slot * _SLOT_WORDS
+
     def _slot_word(self, slot: int, word: int) -> int:
-        return _FIRST_SLOT + slot * _SLOT_WORDS + word
+        return self.first_word_of(slot) + word
 
     def take_slot(self, mode: int) -> tuple[int, FileLock]:
         """Lock a free slot's file, then clear what a dead process left in the slot."""
@@ -98,25 +102,16 @@ class Control:
             f"{SLOTS} processes have {self.layout.directory} open; no slot is free", path=self.layout.attached
         )
 
-    def pin(self, slot: int, bases: set[int], oldest: tuple[int, int] | None) -> None:
-        """Publish what this process needs: bases, and the journal from (position, since when). Then a full fence."""
-        mask = sum(1 << base for base in bases)
-        position, since_s = (oldest[0] + 1, oldest[1]) if oldest else (0, 0)
-        self.words.store(self._slot_word(slot, _SINCE), since_s)
-        self.words.store(self._slot_word(slot, _OLDEST), position)
-        self.words.store(self._slot_word(slot, _PINNED_BASES), mask)
-        self.words.fence()
-
     def pins(self) -> list[Pins]:
         """What live processes hold. Slots of the dead are ignored, never cleared by others."""
         self.words.fence()
         found = []
         for slot in range(SLOTS):
-            mask = self.words.load(self._slot_word(slot, _PINNED_BASES))
-            oldest = self.words.load(self._slot_word(slot, _OLDEST))
+            mask = self.words.load(self._slot_word(slot, PINNED_BASES))
+            oldest = self.words.load(self._slot_word(slot, OLDEST))
             if (mask or oldest) and self._lives(slot):
                 bases = frozenset(b for b in range(64) if mask >> b & 1)
-                pid, since = (self.words.load(self._slot_word(slot, w)) for w in (_PID, _SINCE))
+                pid, since = (self.words.load(self._slot_word(slot, w)) for w in (_PID, SINCE))
                 found.append(Pins(slot, pid, bases, oldest - 1 if oldest else None, since))
         return found
 

@@ -33,6 +33,10 @@ class Schema:
             index = replace(index, scope=tuple(dict.fromkeys(known.scope + index.scope)))
         indexes[_name(index)] = index
 
+    def has_all(self, tables: Iterable[str]) -> bool:
+        """Whether all of these tables have come to be."""
+        return self._tables.keys() >= set(tables)
+
     def indexes(self, table: str) -> tuple[IndexDefinition, ...]:
         return tuple(self._tables.get(table, {}).values())
 

@@ -27,13 +27,14 @@ def stats(attachment: Attachment) -> Stats:
     """Stats of the database that this process is attached to."""
     store = attachment.store
     version = store.version
+    overlay = store.view.overlay
     return Stats(
         version=version,
-        base_version=store.base_version(),
+        base_version=store.view.base_version(),
         journal_bytes=store.segments.size(),
         journal_undurable_bytes=store.state.end - store.state.durable_end,
-        overlay_rows=store.overlay_rows(),
-        overlay_bytes=store.overlay_bytes(),
+        overlay_rows=overlay.rows() if overlay else 0,
+        overlay_bytes=overlay.size_bytes if overlay else 0,
         attached_processes=store.control.attached(),
         checkpoint_holder_pid=store.checkpoint_lock.holder,
         recovered_records=store.recovered.records if store.recovered else None,

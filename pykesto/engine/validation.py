@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from ..codec import decode, is_scalar_encoding, range_of
 from ..errors import ConcurrencyConflict, Conflict, UniqueViolation
@@ -62,8 +63,13 @@ def _conflict(snapshot: BaseSnapshot, table: str, key: bytes, now: int) -> Confl
 
 
 def _note(overlay: Overlay, number: int) -> str:
-    about = next((applied.about for applied in overlay.since(number - 1) if applied.number == number), {})
-    return ", ".join(f"{name} {value}" for name, value in about.items())
+    applied = next((applied for applied in overlay.since(number - 1) if applied.number == number), None)
+    if applied is None:
+        return ""
+    about = [f"{name} {value}" for name, value in applied.about.items()]
+    if applied.time_ms:
+        about.append(f"at {datetime.fromtimestamp(applied.time_ms / 1000, UTC).isoformat(' ', 'milliseconds')}")
+    return ", ".join(about)
 
 
 def _predicate_conflicts(snapshot: BaseSnapshot, overlay: Overlay, reads: Reads) -> Iterator[Conflict]:
@@ -90,14 +96,6 @@ def refuse_other_index(overlay: Overlay, writes: Writes) -> None:
                 raise ConcurrencyConflict(
                     message=f"another commit created an index on {index.column} with unique={index.unique}"
                 )
-
-
-def needs_unique_check(overlay: Overlay, writes: Writes) -> bool:
-    """Whether any of these writes could break a unique index."""
-    unique = (index.unique for table in writes.rows for index in overlay.indexes(table))
-    if ACTIVE and off("unique.check"):
-        return False
-    return any(unique) or any(change.index.unique for change in writes.schema)
 
 
 def check_unique(newest: BaseSnapshot, writes: Writes) -> None:

@@ -12,13 +12,12 @@ from pykesto.journal.format import (
     SegmentHeader,
     pack_header,
     pack_mark,
-    pack_record,
     parse_header,
-    parse_record,
 )
+from pykesto.journal.records import pack_record, parse_record
 
 SALT = 0x01020304
-COMMIT = Commit({"t_x": {b"k": b"v", b"d": None}})
+COMMIT = Commit({"t_x": {b"k": b"v", b"d": None}}, time_ms=1234567890123)
 
 
 def example() -> list[bytes]:

@@ -5,9 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pykesto.journal.format import (
-    ALIGNMENT,
     HEADER_SIZE,
-    RECORD_HEADER_SIZE,
     Mark,
     SegmentHeader,
     generation_of,
@@ -15,12 +13,10 @@ from pykesto.journal.format import (
     next_number,
     pack_header,
     pack_mark,
-    pack_record,
     parse_header,
     parse_mark,
-    parse_record,
-    record_size,
 )
+from pykesto.journal.records import ALIGNMENT, RECORD_HEADER_SIZE, pack_record, parse_record, record_size
 
 U32, U64 = st.integers(0, (1 << 32) - 1), st.integers(0, (1 << 62) - 1)
 

@@ -6,7 +6,8 @@ import pytest
 
 from pykesto.errors import CorruptionError
 from pykesto.journal import Segments
-from pykesto.journal.format import HEADER_SIZE, generation_of, record_size
+from pykesto.journal.format import HEADER_SIZE, generation_of
+from pykesto.journal.records import record_size
 from tests.journal.journals import Journal
 
 

@@ -4,25 +4,39 @@ A record is visible to others only after `append` returns, and durable only afte
 A record that was written but not published, because its writer died, is overwritten by the next one.
 """
 
-from __future__ import annotations
+cimport cython
+from cpython.bytes cimport PyBytes_GET_SIZE
+from libc.stdint cimport uint64_t
 
-from ..errors import CommitUnknown, StorageError
-from ..failpoints import ACTIVE, hit
-from ..files import sync_directory
-from .format import RECORD_HEADER_SIZE, Record, SegmentHeader, next_number, pack_record, record_size
-from .reader import Reader
-from .segments import LARGEST_CAPACITY, Segment, SegmentGone, Segments
-from .state import JournalState
-from .sync import GroupSync
+from pykesto.journal.reader cimport Reader
+from pykesto.journal.records cimport HEADER, Record, size_with
+from pykesto.journal.state cimport JournalState
+
+from pykesto import failpoints as _failpoints
+from pykesto.errors import CommitUnknown, StorageError
+from pykesto.files import sync_directory
+from pykesto.journal.format import SegmentHeader, next_number
+from pykesto.journal.records import pack_record
+from pykesto.failpoints import hit
+from pykesto.journal import segments as _segments
+from pykesto.journal.segments import SegmentGone
+
+cdef bint ACTIVE = _failpoints.ACTIVE
 
 
-class Writer:
+@cython.final
+cdef class Writer:
     """Appends to the journal of one process."""
+    cdef readonly object segments
+    cdef readonly JournalState state
+    cdef readonly object sync
 
-    def __init__(self, segments: Segments, state: JournalState, sync: GroupSync) -> None:
-        self.segments, self.state, self.sync = segments, state, sync
+    def __init__(self, segments, JournalState state not None, sync):
+        self.segments = segments
+        self.state = state
+        self.sync = sync
 
-    def append(self, reader: Reader, payload: bytes, written: list[Record] | None = None) -> Record:
+    def append(self, Reader reader not None, bytes payload not None, list written=None):
         """Append one record after `reader`, which stands at the published end, and publish it.
 
         It is put into `written` before it is published: whatever exception comes, the caller knows that it may be
@@ -32,24 +46,25 @@ class Writer:
             StorageError: nothing was written (no space for a new segment, a failed write that could be undone).
             CommitUnknown: it can't be known whether recovery will find the record.
         """
-        self._prepare(reader, record_size(len(payload)))
-        state = self.state
-        number = next_number(reader.number, state.generation)
+        cdef JournalState state = self.state
+        self.prepare(reader, size_with(PyBytes_GET_SIZE(payload)))
+        cdef uint64_t number = next_number(reader.number, state.generation)
+        cdef uint64_t durable_end = state.known_durable_end()
         block, crc = pack_record(
             payload,
             number=number,
             position=reader.position,
-            durable_end=state.durable_end,
+            durable_end=durable_end,
             salt=reader.segment.salt,
             previous_crc=reader.crc,
         )
-        record = Record(reader.position, number, crc, state.durable_end, payload)
+        cdef Record record = Record(reader.position, number, crc, durable_end, payload)
         if ACTIVE:
             hit("journal.append")
         try:
-            reader.segment.write(reader.position, block)
+            reader.segment.put(reader.position, block)
         except StorageError as error:
-            self._withdraw(reader, error)
+            self.withdraw(reader, error)
             raise
         except BaseException as error:  # an interrupt, after bytes may have gone out
             raise CommitUnknown("interrupted while the commit was being written") from error
@@ -57,16 +72,16 @@ class Writer:
             written.append(record)
         if ACTIVE:
             hit("journal.written")
-        state.publish(record.end)
+        state.publish(record.ends())
         if ACTIVE:
             hit("journal.published")
-        reader.advance(record)
+        reader.go_past(record)
         return record
 
-    def _prepare(self, reader: Reader, size: int) -> None:
+    cdef int prepare(self, Reader reader, uint64_t size) except -1:
         """See that the newest segment has room for `size` bytes and does not say that it is closed."""
         if self.state.rolling:
-            self._adopt(reader)
+            self.adopt(reader)
         while reader.segment.number < self.state.segment:
             reader.enter(reader.segment.number + 1)  # rolled by one that appended nothing
         if self.state.clean:
@@ -75,17 +90,19 @@ class Writer:
             reader.segment.write_mark(reader.position, clean=False)
             self.state.taken_back()
         if reader.position + size > reader.segment.end:
-            self._roll(reader, size)
+            self.roll(reader, size)
+        return 0
 
-    def _roll(self, reader: Reader, size: int) -> None:
+    cdef int roll(self, Reader reader, uint64_t size) except -1:
         """Go on in a new segment. Its existence vouches for its predecessor, which is synced first."""
         self.sync.sync_alone(self.state.end)
         number = reader.segment.number + 1
-        capacity = max(size, min(LARGEST_CAPACITY, reader.segment.header.capacity * 2))
+        capacity = max(size, min(_segments.LARGEST_CAPACITY, reader.segment.header.capacity * 2))
+        generation, start, crc = self.state.generation, reader.position, reader.crc
         self.state.roll_begins()
         try:
             self.segments.create(
-                lambda salt: SegmentHeader(number, self.state.generation, salt, reader.position, capacity, reader.crc)
+                lambda salt: SegmentHeader(number, generation, salt, start, capacity, crc)
             )
         except StorageError as error:
             if self.segments.path(number).exists():  # renamed, but its directory could not be synced
@@ -93,33 +110,36 @@ class Writer:
             raise
         if ACTIVE:
             hit("journal.roll")
-        self._enter(reader, number)
+        self.enter(reader, number)
+        return 0
 
-    def _enter(self, reader: Reader, number: int) -> None:
+    cdef int enter(self, Reader reader, uint64_t number) except -1:
         self.state.publish_segment(number)
         self.state.roll_ends()
         reader.enter(number)
+        return 0
 
-    def _adopt(self, reader: Reader) -> None:
+    cdef int adopt(self, Reader reader) except -1:
         """A segment whose maker died before publishing it: nothing was appended since, so it still fits."""
         number = self.state.segment + 1
         try:
             self.segments.get(number)
         except SegmentGone:
             self.state.roll_ends()
-            return
+            return 0
         try:
             sync_directory(self.segments.directory)
         except StorageError as error:
             self.state.poison(error.errno or 0)
             raise
-        self._enter(reader, number)
+        self.enter(reader, number)
+        return 0
 
-    def _withdraw(self, reader: Reader, error: StorageError) -> None:
+    cdef int withdraw(self, Reader reader, error) except -1:
         """A write failed half-way: make sure that recovery will not find a whole record there."""
-        segment: Segment = reader.segment
         try:
-            segment.write(reader.position, bytes(RECORD_HEADER_SIZE))
+            reader.segment.put(reader.position, bytes(HEADER))
         except StorageError:
             self.state.poison(error.errno or 0)
             raise CommitUnknown(f"the commit could be neither written nor withdrawn: {error}") from error
+        return 0

@@ -1,0 +1,122 @@
+"""Follow the journal: from a known place to its published end.
+
+What lies before the published end was written whole, so a record there that does not verify is damage, never a
+torn tail. Nothing beyond a segment's true end, which its successor's header holds, is ever read.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t, uint64_t
+
+from pykesto.journal.records cimport HEADER, Record, claimed_size, parse
+from pykesto.journal.segment cimport Segment
+from pykesto.journal.state cimport JournalState
+
+from pykesto.errors import CorruptionError
+from pykesto.journal.segments import SegmentGone
+
+cdef enum:
+    CHUNK = 1 << 20
+
+
+@cython.final
+cdef class Reader:
+    """A place in the journal: the segment, the position, and the checksum and number of the record before it."""
+
+    def __init__(self, segments, Segment segment not None, *, uint64_t position, uint32_t crc, uint64_t number):
+        self.segments = segments
+        self.segment = segment
+        self.position = position
+        self.crc = crc
+        self.number = number
+
+    @classmethod
+    def at(cls, segments, *, uint64_t position, uint32_t crc, uint64_t number, uint64_t newest):
+        """A reader at `position`, which lies in segment `newest` or before; SegmentGone if it is no longer kept."""
+        wanted = [n for n in segments.numbers() if n <= newest]
+        while wanted:
+            segment = segments.get(wanted.pop())
+            if segment.start <= position:
+                return cls(segments, segment, position=position, crc=crc, number=number)
+        raise SegmentGone(f"the journal no longer reaches back to {position}")
+
+    def read_to(self, JournalState state not None, *, until=None):
+        """The records from here to the published end, or to `until`, where one ends; the reader moves on with each."""
+        cdef uint64_t end = state.published_end()
+        if until is not None:
+            end = min(end, <uint64_t>until)
+        cdef uint64_t newest = state.segment  # after `end`: a roll stores the segment first
+        cdef uint64_t limit, size
+        cdef Py_ssize_t offset
+        cdef Record record
+        cdef bytes block
+        while self.position < end:
+            limit = self.limit(newest, end)
+            if self.position >= limit:
+                self.enter(self.segment.number + 1)
+            size = CHUNK
+            while self.position < limit:
+                block = self.segment.get(self.position, min(size, limit - self.position))
+                offset = 0
+                while offset + HEADER <= PyBytes_GET_SIZE(block):
+                    record = self.next_of(block, offset, limit)
+                    if record is None:
+                        break
+                    offset += <Py_ssize_t>(record.ends() - record.position)
+                    yield record
+                if offset == 0:
+                    size = self.whole_size(block, limit)
+
+    cdef uint64_t limit(self, uint64_t newest, uint64_t end) except? 0xFFFFFFFFFFFFFFFF:
+        """Where this segment's records end: at its successor's start, if it has one."""
+        if self.segment.number < newest:
+            return min(end, <uint64_t>self.segments.get(self.segment.number + 1).start)
+        return end
+
+    def enter(self, uint64_t number):
+        """Go on in the segment that follows."""
+        cdef Segment segment = self.segments.get(number)
+        if segment.start != self.position or segment.header.previous_crc != self.crc:
+            raise CorruptionError(
+                f"the segment does not follow its predecessor, which ends at {self.position}", path=segment.path
+            )
+        self.segment = segment
+
+    cdef Record next_of(self, bytes block, Py_ssize_t offset, uint64_t limit):
+        """The record at `offset`, or None if more bytes are needed to have it whole."""
+        cdef const char *at = PyBytes_AS_STRING(block)
+        cdef uint64_t size = claimed_size(at + offset)
+        cdef uint32_t previous_crc = 0
+        if size == 0 or size > limit - self.position:
+            raise self.damage("a record ends beyond the journal's end")
+        if size > <uint64_t>(PyBytes_GET_SIZE(block) - offset):
+            return None
+        cdef Record record = parse(
+            at, PyBytes_GET_SIZE(block), offset, self.position, size, self.segment.salt, &previous_crc
+        )
+        if record is None:
+            raise self.damage("the record does not verify")
+        if previous_crc != self.crc or record.number <= self.number:
+            raise self.damage("the record does not follow the one before it")
+        self.go_past(record)
+        return record
+
+    cdef int go_past(self, Record record) except -1:
+        self.position, self.crc, self.number = record.ends(), record.crc, record.number
+        return 0
+
+    def advance(self, Record record not None):
+        """Stand behind a record."""
+        self.go_past(record)
+
+    cdef uint64_t whole_size(self, bytes block, uint64_t limit) except 0:
+        """How much to read for a record larger than a chunk."""
+        if PyBytes_GET_SIZE(block) < HEADER:
+            raise self.damage("the file ends inside a record")
+        cdef uint64_t size = claimed_size(PyBytes_AS_STRING(block))
+        if <uint64_t>PyBytes_GET_SIZE(block) >= min(size, limit - self.position):
+            raise self.damage("the record does not verify")
+        return size
+
+    cdef object damage(self, str what):
+        return CorruptionError(what, path=self.segment.path, offset=self.segment.offset(self.position))

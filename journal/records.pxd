@@ -1,0 +1,22 @@
+"""Records of the journal, for compiled modules."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef enum:
+    HEADER = 40
+    ALIGN = 8
+
+
+cdef class Record:
+    cdef readonly uint64_t position
+    cdef readonly uint64_t number
+    cdef readonly uint32_t crc
+    cdef readonly uint64_t durable_end
+    cdef readonly bytes payload
+    cdef uint64_t ends(self)
+
+
+cdef uint64_t size_with(uint64_t payload_size) noexcept nogil
+cdef uint64_t claimed_size(const char *at) noexcept nogil
+cdef Record parse(const char *block, Py_ssize_t size, Py_ssize_t offset, uint64_t position, uint64_t room,
+                  uint32_t salt, uint32_t *previous_crc)

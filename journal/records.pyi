@@ -1,0 +1,23 @@
+from typing import Final, final
+
+RECORD_HEADER_SIZE: Final[int]
+ALIGNMENT: Final[int]
+
+@final
+class Record:
+    position: Final[int]
+    number: Final[int]
+    crc: Final[int]
+    durable_end: Final[int]
+    payload: Final[bytes]
+    def __init__(self, position: int, number: int, crc: int, durable_end: int, payload: bytes) -> None: ...
+    @property
+    def end(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+def record_size(payload_size: int) -> int: ...
+def pack_record(
+    payload: bytes, *, number: int, position: int, durable_end: int, salt: int, previous_crc: int
+) -> tuple[bytes, int]: ...
+def parse_record(block: bytes, offset: int, *, position: int, room: int, salt: int) -> tuple[Record, int] | None: ...

@@ -1,0 +1,145 @@
+"""The bytes of a record: packed, and parsed with nothing believed.
+
+Everything is little-endian. docs/journal.md is the specification; a test holds the two together.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from pykesto._system cimport kesto_crc32c
+
+cdef extern from *:
+    """
+    #include <endian.h>
+    #include <stdint.h>
+    #include <string.h>
+    static uint32_t kesto_get32(const char *p) { uint32_t v; memcpy(&v, p, 4); return le32toh(v); }
+    static uint64_t kesto_get64(const char *p) { uint64_t v; memcpy(&v, p, 8); return le64toh(v); }
+    static void kesto_put32(char *p, uint32_t v) { v = htole32(v); memcpy(p, &v, 4); }
+    static void kesto_put64(char *p, uint64_t v) { v = htole64(v); memcpy(p, &v, 8); }
+    """
+    uint32_t kesto_get32(const char *at) nogil
+    uint64_t kesto_get64(const char *at) nogil
+    void kesto_put32(char *at, uint32_t value) nogil
+    void kesto_put64(char *at, uint64_t value) nogil
+
+RECORD_HEADER_SIZE = HEADER  # crc, previous crc, position, number, durable end, size of the payload
+ALIGNMENT = ALIGN
+
+cdef enum:
+    CRC = 0
+    PREVIOUS_CRC = 4
+    POSITION = 8
+    NUMBER = 16
+    DURABLE_END = 24
+    SIZE = 32
+
+
+@cython.final
+cdef class Record:
+    """One record: a whole commit. `position` to `end` are its place in the journal, in bytes."""
+
+    def __init__(self, uint64_t position, uint64_t number, uint32_t crc, uint64_t durable_end, bytes payload not None):
+        self.position = position
+        self.number = number
+        self.crc = crc
+        self.durable_end = durable_end
+        self.payload = payload
+
+    cdef uint64_t ends(self):
+        return self.position + size_with(PyBytes_GET_SIZE(self.payload))
+
+    @property
+    def end(self):
+        """Where the next record begins."""
+        return self.ends()
+
+    def __eq__(self, other):
+        if not isinstance(other, Record):
+            return NotImplemented
+        return fields(self) == fields(other)
+
+    def __hash__(self):
+        return hash(fields(self))
+
+    def __repr__(self):
+        return f"Record(position={self.position}, number={self.number}, {len(self.payload)} bytes)"
+
+
+cdef tuple fields(Record record):
+    return record.position, record.number, record.crc, record.durable_end, record.payload
+
+
+cdef uint64_t size_with(uint64_t payload_size) noexcept nogil:
+    return (HEADER + payload_size + ALIGN - 1) // ALIGN * ALIGN
+
+
+def record_size(uint64_t payload_size):
+    """How many bytes a record with such a payload takes, padding included."""
+    return size_with(payload_size)
+
+
+def pack_record(
+    bytes payload not None, *, uint64_t number, uint64_t position, uint64_t durable_end, uint32_t salt,
+    uint32_t previous_crc,
+):
+    """The record's bytes, and its checksum for the next one to chain to."""
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
+    cdef Py_ssize_t whole = <Py_ssize_t>size_with(size)
+    cdef bytes block = PyBytes_FromStringAndSize(NULL, whole)
+    cdef char *at = PyBytes_AS_STRING(block)
+    kesto_put32(at + PREVIOUS_CRC, previous_crc)
+    kesto_put64(at + POSITION, position)
+    kesto_put64(at + NUMBER, number)
+    kesto_put64(at + DURABLE_END, durable_end)
+    kesto_put64(at + SIZE, size)
+    memcpy(at + HEADER, PyBytes_AS_STRING(payload), size)
+    memset(at + HEADER + size, 0, whole - HEADER - size)
+    cdef uint32_t crc = kesto_crc32c(salt, at + PREVIOUS_CRC, HEADER - PREVIOUS_CRC + size)
+    kesto_put32(at, crc)
+    return block, crc
+
+
+cdef uint64_t claimed_size(const char *at) noexcept nogil:
+    """The size of the whole record that the header at `at` claims, unverified; 0 if it is out of all bounds."""
+    cdef uint64_t size = kesto_get64(at + SIZE)
+    return size_with(size) if size < (<uint64_t>1 << 62) else 0
+
+
+cdef Record parse(
+    const char *block, Py_ssize_t size, Py_ssize_t offset, uint64_t position, uint64_t room, uint32_t salt,
+    uint32_t *previous_crc
+):
+    """`parse_record` on a block of memory."""
+    if offset < 0 or size - offset < HEADER:
+        return None
+    cdef const char *at = block + offset
+    cdef uint64_t payload = kesto_get64(at + SIZE)
+    cdef uint64_t whole = claimed_size(at)
+    cdef uint64_t durable_end = kesto_get64(at + DURABLE_END)
+    cdef uint32_t crc = kesto_get32(at)
+    if kesto_get64(at + POSITION) != position or whole == 0 or whole > room or durable_end > position:
+        return None
+    if payload > <uint64_t>(size - offset - HEADER):
+        return None
+    if kesto_crc32c(salt, at + PREVIOUS_CRC, HEADER - PREVIOUS_CRC + payload) != crc:
+        return None
+    cdef Record record = Record.__new__(Record)
+    record.position, record.number, record.crc, record.durable_end = position, kesto_get64(at + NUMBER), crc, durable_end
+    record.payload = PyBytes_FromStringAndSize(at + HEADER, payload)
+    previous_crc[0] = kesto_get32(at + PREVIOUS_CRC)
+    return record
+
+
+def parse_record(bytes block not None, Py_ssize_t offset, *, uint64_t position, uint64_t room, uint32_t salt):
+    """The record at `offset` of `block`, which is `position` of the journal, and the checksum it chains to.
+
+    None if there is no record that verifies alone, or if it ends outside `block` or after `room` bytes.
+    """
+    cdef uint32_t previous_crc = 0
+    cdef Record record = parse(
+        PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), offset, position, room, salt, &previous_crc
+    )
+    return None if record is None else (record, previous_crc)

@@ -1,0 +1,163 @@
+"""The words of the control page that belong to the journal.
+
+They are rebuilt by the first process that attaches and never believed by it. `end` is published with a release
+store after the record's bytes are in place: whoever loads it sees them.
+"""
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+from pykesto._system cimport SharedWords, kesto_load, kesto_store
+
+from pykesto.errors import StorageError
+
+WORDS = 16
+
+cdef enum:
+    END = 0
+    DURABLE_END = 1
+    SEGMENT = 2
+    POISON = 3
+    LEADING = 4
+    ALONE = 5
+    SYNC_SEQUENCE = 6
+    CLEAN = 7
+    GENERATION = 8
+    ROLLING = 9
+
+
+@cython.final
+cdef class JournalState:
+    """The journal's shared words. Positions are bytes from the journal's beginning."""
+
+    def __init__(self, SharedWords words not None, Py_ssize_t first_word):
+        self.words = words
+        self.first = first_word
+
+    cdef uint64_t load(self, Py_ssize_t word) except? 0xFFFFFFFFFFFFFFFF:
+        return kesto_load(self.words.at(self.first + word))
+
+    cdef int store(self, Py_ssize_t word, uint64_t value) except -1:
+        kesto_store(self.words.at(self.first + word), value)
+        return 0
+
+    cdef uint64_t published_end(self) except? 0xFFFFFFFFFFFFFFFF:
+        return self.load(END)
+
+    cdef uint64_t known_durable_end(self) except? 0xFFFFFFFFFFFFFFFF:
+        return self.load(DURABLE_END)
+
+    @property
+    def end(self):
+        """The end of the newest published record."""
+        return self.load(END)
+
+    @property
+    def durable_end(self):
+        """Everything before is on stable storage."""
+        return self.load(DURABLE_END)
+
+    @property
+    def segment(self):
+        """The number of the newest segment. Load it after `end`: it is stored before."""
+        return self.load(SEGMENT)
+
+    @property
+    def generation(self):
+        """The generation of the commits that are appended now."""
+        return self.load(GENERATION)
+
+    @property
+    def clean(self):
+        """The newest segment says that it was closed cleanly: to be taken back before the first append."""
+        return self.load(CLEAN) != 0
+
+    @property
+    def leading(self):
+        """A holder of sync.lock began a sync and did not end it. Written by holders of sync.lock only."""
+        return self.load(LEADING) != 0
+
+    @leading.setter
+    def leading(self, bint value):
+        self.store(LEADING, value)
+
+    @property
+    def alone(self):
+        """A holder of commit.lock began a sync and did not end it. Written by holders of commit.lock only."""
+        return self.load(ALONE) != 0
+
+    @alone.setter
+    def alone(self, bint value):
+        self.store(ALONE, value)
+
+    def begin(self, *, uint64_t end, uint64_t segment, uint64_t generation, bint clean):
+        """Start anew after recovery: everything up to `end` is durable."""
+        for word in (POISON, LEADING, ALONE, ROLLING):
+            self.store(word, 0)
+        self.store(SEGMENT, segment)
+        self.store(GENERATION, generation)
+        self.store(CLEAN, clean)
+        self.store(DURABLE_END, end)
+        self.store(END, end)
+
+    def publish(self, uint64_t end):
+        """Let everyone see the records up to `end`, which are in place."""
+        self.store(END, end)
+
+    def publish_segment(self, uint64_t number):
+        """Name the newest segment."""
+        self.store(SEGMENT, number)
+
+    @property
+    def rolling(self):
+        """Someone began a new segment; if it is not published, its maker died."""
+        return self.load(ROLLING) != 0
+
+    def roll_begins(self):
+        """Say that a new segment is being made."""
+        self.store(ROLLING, 1)
+
+    def roll_ends(self):
+        """Say that none is being made."""
+        self.store(ROLLING, 0)
+
+    def taken_back(self):
+        """Say that the newest segment no longer calls itself closed."""
+        self.store(CLEAN, 0)
+
+    def publish_durable(self, uint64_t end):
+        """Everything before `end` is on stable storage."""
+        self.words.raise_to(self.first + DURABLE_END, end)
+
+    def poison(self, int errno):
+        """Refuse every further commit, in every process, until all have closed and recovery has run."""
+        self.store(POISON, max(1, errno))
+        self.wake()
+
+    @property
+    def poisoned(self):
+        """The errno of the failed sync, or 0."""
+        return self.load(POISON)
+
+    def refuse_if_poisoned(self):
+        """StorageError if a sync of the journal failed, in whatever process."""
+        cdef uint64_t errno = self.load(POISON)
+        if errno:
+            raise StorageError(
+                "a sync of the journal failed; what is on disk is unknown, so commits are refused",
+                errno=errno,
+                hint="close the database in every process and open it again: recovery finds what is truly there",
+            )
+
+    def sequence(self):
+        """A number that changes when a sync ends: to be read before, and given to `wait`."""
+        return self.load(SYNC_SEQUENCE)
+
+    def wait(self, uint64_t sequence, double seconds):
+        """Sleep until a sync ends, or a while."""
+        self.words.wait(self.first + SYNC_SEQUENCE, sequence, seconds)
+
+    def wake(self):
+        """A sync has ended: wake all that wait for one."""
+        self.words.add(self.first + SYNC_SEQUENCE, 1)
+        self.words.wake(self.first + SYNC_SEQUENCE)

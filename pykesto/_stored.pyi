@@ -1,0 +1,9 @@
+from typing import Final, final
+
+@final
+class Row:
+    version: Final[int]
+    image: Final[bytes]
+    def __init__(self, version: int, image: bytes) -> None: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...

@@ -1,0 +1,152 @@
+"""Validate, append, publish, make durable: the path of a commit.
+
+Under commit.lock the view follows the journal to its end, the commit is validated against what came since its snapshot,
+and one record is appended. Nobody waits for a sync with that lock held. No user code runs here.
+"""
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+from pykesto.engine.content cimport Commit, pack_commit
+from pykesto.engine.overlay cimport Overlay
+from pykesto.engine.snapshot cimport BaseSnapshot
+from pykesto.engine.view cimport View
+from pykesto.journal.records cimport Record
+
+import os
+import time
+
+from pykesto import failpoints as _failpoints
+from pykesto.engine.layout import require_index_name
+from pykesto.engine.validation import check_unique, refuse_other_index, validate
+from pykesto.errors import CommitUnknown, SnapshotExpired, StorageError
+from pykesto.failpoints import off
+
+cdef bint ACTIVE = _failpoints.ACTIVE
+
+
+@cython.final
+cdef class Committer:
+    """Commits of one process."""
+    cdef View view
+    cdef object lock
+    cdef object writer
+    cdef object sync
+    cdef object pid
+
+    def __init__(self, View view not None, *, commit_lock, writer, sync):
+        self.view = view
+        self.lock = commit_lock
+        self.writer = writer
+        self.sync = sync
+        self.pid = os.getpid()
+
+    def commit(self, BaseSnapshot snapshot not None, reads, writes, terms):
+        """Validate, append, publish, and with full durability wait until it is on stable storage.
+
+        Raises:
+            ConcurrencyConflict, UniqueViolation, LockTimeout, StorageError: nothing was written.
+            CommitUnknown: nobody can know.
+        """
+        snapshot.refuse_unusable()
+        cdef bint durable = terms.durability == "full"
+        if not writes:
+            if durable:
+                self.sync.make_durable(snapshot.position)
+            return snapshot.version
+        self.view.state.refuse_if_poisoned()
+        cdef Commit commit = self.commit_of(writes, terms)
+        cdef bytes payload = pack_commit(commit)
+        cdef list written = []
+        try:
+            with self.lock.held(terms.lock_timeout_s):
+                self.write(snapshot, reads, writes, terms, commit, payload, written)
+            if durable:
+                self.sync.make_durable((<Record>written[0]).ends())
+        except BaseException as error:
+            if not written or isinstance(error, CommitUnknown):
+                raise
+            raise CommitUnknown(f"the commit was written, but not seen to reach stable storage: {error}") from error
+        self.view.look_whether_due()
+        return (<Record>written[0]).number
+
+    cdef Commit commit_of(self, writes, terms):
+        cdef tuple schema = tuple(writes.schema)
+        for change in schema:
+            if change.kind == "create_index":
+                require_index_name(change.table, change.index.column)
+        note = terms.note
+        about = {"pid": self.pid} if note is None else {"note": note, "pid": self.pid}
+        return Commit(writes.rows, schema, about, time.time_ns() // 1_000_000)
+
+    cdef int write(
+        self, BaseSnapshot snapshot, reads, writes, terms, Commit commit, bytes payload, list written
+    ) except -1:
+        """With commit.lock: validate against the newest state, and append."""
+        cdef View view = self.view
+        cdef bint force = terms.force
+        cdef bint was = view.enter()
+        try:
+            if view.closed:
+                view.require_open()
+            view.state.refuse_if_poisoned()
+            view.catch_up()
+            if snapshot.overlay is not view.overlay and not force:
+                raise SnapshotExpired(message=f"the session at version {snapshot.version} was open past its lease")
+            if not force and not self.still_fits(snapshot, reads, writes, terms.isolation == "serializable"):
+                validate(snapshot, reads, writes, terms.isolation)
+            if writes.schema:
+                refuse_other_index(view.overlay, writes)
+            if self.needs_unique_check(writes):
+                newest = view.take()
+                try:
+                    check_unique(newest, writes)
+                finally:
+                    newest.close()
+            self.append(commit, payload, written)
+        finally:
+            view.leave(was)
+        return 0
+
+    cdef bint still_fits(self, BaseSnapshot snapshot, reads, writes, bint serializable) except -1:
+        """Whether nothing that was committed since can be in the way: most often it is told so cheaply."""
+        cdef Overlay overlay = self.view.overlay
+        if overlay.version == snapshot.version:
+            return True
+        for table, rows in (<dict?>writes.rows).items():
+            if not overlay.is_untouched(table, <dict?>rows, snapshot.version):
+                return False
+        if serializable:
+            if reads.predicates:
+                return False
+            for table, keys in (<dict?>reads.keys).items():
+                if not overlay.is_untouched(table, <set?>keys, snapshot.version):
+                    return False
+        return True
+
+    cdef bint needs_unique_check(self, writes) except -1:
+        """Whether any of these writes could break a unique index."""
+        cdef Overlay overlay = self.view.overlay
+        if ACTIVE and off("unique.check"):
+            return False
+        if overlay.unique_tables:
+            for table in writes.rows:
+                if table in overlay.unique_tables:
+                    return True
+        for change in writes.schema:
+            if change.index.unique:
+                return True
+        return False
+
+    cdef int append(self, Commit commit, bytes payload, list written) except -1:
+        """With both locks: append, publish, note that in `written`, and take the commit into the overlay."""
+        cdef View view = self.view
+        view.stale = True
+        try:
+            self.writer.append(view.reader, payload, written)
+        except StorageError:
+            view.stale = False  # nothing was published
+            raise
+        view.overlay.apply((<Record>written[0]).number, commit)
+        view.stale = False
+        return 0

@@ -1,0 +1,14 @@
+"""Commits, for compiled modules."""
+
+from libc.stdint cimport uint64_t
+
+
+cdef class Commit:
+    cdef readonly dict rows
+    cdef readonly tuple schema
+    cdef readonly dict about
+    cdef readonly uint64_t time_ms
+
+
+cpdef bytes pack_commit(Commit commit)
+cpdef Commit unpack_commit(bytes payload)

@@ -1,0 +1,205 @@
+"""What a journal record of the engine holds: one commit. The bytes are specified in docs/journal.md."""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
+
+import json
+from dataclasses import asdict
+
+from pykesto.errors import CorruptionError, UsageError
+from pykesto.store import KEY_BYTES_MAX as _KEY_BYTES_MAX
+from pykesto.store import SchemaChange
+
+cdef extern from *:
+    """
+    #include <endian.h>
+    #include <stdint.h>
+    #include <string.h>
+    static uint32_t kesto_u32(const char *p) { uint32_t v; memcpy(&v, p, 4); return le32toh(v); }
+    static uint64_t kesto_u64(const char *p) { uint64_t v; memcpy(&v, p, 8); return le64toh(v); }
+    static char *kesto_add32(char *p, uint32_t v) { v = htole32(v); memcpy(p, &v, 4); return p + 4; }
+    static char *kesto_add64(char *p, uint64_t v) { v = htole64(v); memcpy(p, &v, 8); return p + 8; }
+    """
+    uint32_t kesto_u32(const char *at) nogil
+    uint64_t kesto_u64(const char *at) nogil
+    char *kesto_add32(char *at, uint32_t value) nogil
+    char *kesto_add64(char *at, uint64_t value) nogil
+
+cdef Py_ssize_t IMAGE_BYTES = (1 << 31) - (1 << 20)  # what Tokyo Cabinet can store in a C int, less its own
+IMAGE_BYTES_MAX = IMAGE_BYTES
+cdef Py_ssize_t KEY_BYTES = _KEY_BYTES_MAX
+cdef uint32_t DELETED = 0xFFFFFFFF
+
+# Headings without schema changes repeat: a process commits under one pid, with few notes.
+cdef dict headings = {}
+cdef dict parsed_headings = {}
+cdef enum:
+    HEADINGS = 256  # kept at most, and only short ones
+    SHORT = 512
+
+
+@cython.final
+cdef class Commit:
+    """The changes of one commit: table -> key -> new image, or None for a deletion; who made it, and when."""
+
+    def __init__(self, dict rows not None, tuple schema not None=(), dict about not None={}, uint64_t time_ms=0):
+        self.rows = rows
+        self.schema = schema
+        self.about = about
+        self.time_ms = time_ms
+
+    def __eq__(self, other):
+        if not isinstance(other, Commit):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in ("rows", "schema", "about", "time_ms"))
+
+    def __hash__(self):
+        raise TypeError("a Commit holds dicts")
+
+    def __repr__(self):
+        return f"Commit({self.rows!r}, {self.schema!r}, {self.about!r}, {self.time_ms})"
+
+
+cdef bytes heading_of(Commit commit):
+    """What a commit says of itself and changes of the schema, as JSON."""
+    cdef object who = None
+    if not commit.schema:
+        who = tuple(commit.about.items())
+        known = headings.get(who)
+        if known is not None:
+            return known
+    made = json.dumps({"about": commit.about, "schema": [asdict(change) for change in commit.schema]}).encode()
+    if who is not None and len(made) < SHORT:
+        if len(headings) >= HEADINGS:
+            headings.clear()
+        headings[who] = made
+    return made
+
+
+cdef tuple parsed_heading(bytes heading):
+    known = parsed_headings.get(heading)
+    if known is not None:
+        return known
+    fields = json.loads(heading)
+    made = (tuple(map(SchemaChange.from_json, fields["schema"])), fields["about"])
+    if len(heading) < SHORT and not made[0]:
+        if len(parsed_headings) >= HEADINGS:
+            parsed_headings.clear()
+        parsed_headings[heading] = made
+    return made
+
+
+cdef Py_ssize_t size_of_rows(str table, dict rows) except -1:
+    """How much the rows of a table take; UsageError if a key or an image is too large."""
+    cdef Py_ssize_t size = 0
+    cdef Py_ssize_t one
+    for key, image in rows.items():
+        one = PyBytes_GET_SIZE(<bytes?>key)
+        if one > KEY_BYTES:
+            raise UsageError(f"a key of {table} takes {one} bytes; at most {KEY_BYTES} can be stored")
+        size += 8 + one
+        if image is not None:
+            one = PyBytes_GET_SIZE(<bytes?>image)
+            if one > IMAGE_BYTES:
+                raise UsageError(f"a row of {table} takes {one} bytes; at most {IMAGE_BYTES} can be stored")
+            size += one
+    return size
+
+
+cdef inline char *add_bytes(char *at, bytes content) noexcept:
+    memcpy(at, PyBytes_AS_STRING(content), PyBytes_GET_SIZE(content))
+    return at + PyBytes_GET_SIZE(content)
+
+
+cpdef bytes pack_commit(Commit commit):
+    """The payload; UsageError, before anything is written, if a key or a row is too large."""
+    cdef bytes heading = heading_of(commit)
+    cdef list names = [(<str?>table).encode() for table in commit.rows]
+    cdef Py_ssize_t size = 16 + PyBytes_GET_SIZE(heading)
+    for table, rows in commit.rows.items():
+        size += 8 + size_of_rows(table, rows)
+    for name in names:
+        size += len(name)
+    cdef bytes payload = PyBytes_FromStringAndSize(NULL, size)
+    cdef char *at = PyBytes_AS_STRING(payload)
+    at = kesto_add64(at, commit.time_ms)
+    at = kesto_add32(at, <uint32_t>PyBytes_GET_SIZE(heading))
+    at = add_bytes(at, heading)
+    at = kesto_add32(at, <uint32_t>len(names))
+    for name, rows in zip(names, commit.rows.values()):
+        at = kesto_add32(at, <uint32_t>len(name))
+        at = kesto_add32(at, <uint32_t>len(rows))
+        at = add_bytes(at, name)
+        for key, image in (<dict?>rows).items():
+            at = kesto_add32(at, <uint32_t>PyBytes_GET_SIZE(<bytes>key))
+            if image is None:
+                at = kesto_add32(at, DELETED)
+                at = add_bytes(at, <bytes>key)
+            else:
+                at = kesto_add32(at, <uint32_t>PyBytes_GET_SIZE(<bytes>image))
+                at = add_bytes(at, <bytes>key)
+                at = add_bytes(at, <bytes>image)
+    return payload
+
+
+@cython.final
+cdef class _Cursor:
+    """A place in a payload, which never leaves it."""
+    cdef const char *at
+    cdef const char *end
+
+    cdef uint32_t number(self) except? 0xFFFFFFFE:
+        if self.end - self.at < 4:
+            raise ValueError("it ends inside a number")
+        self.at += 4
+        return kesto_u32(self.at - 4)
+
+    cdef uint64_t large_number(self) except? 0xFFFFFFFFFFFFFFFE:
+        if self.end - self.at < 8:
+            raise ValueError("it ends inside a number")
+        self.at += 8
+        return kesto_u64(self.at - 8)
+
+    cdef bytes take(self, Py_ssize_t size):
+        if self.end - self.at < size:
+            raise ValueError(f"{size} bytes are claimed, and {self.end - self.at} are left")
+        self.at += size
+        return PyBytes_FromStringAndSize(self.at - size, size)
+
+
+cpdef Commit unpack_commit(bytes payload):
+    """The commit in a payload whose checksum was verified."""
+    try:
+        return unpacked(payload)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptionError(f"a record of the journal holds no commit: {error}") from error
+
+
+cdef Commit unpacked(bytes payload):
+    cdef _Cursor cursor = _Cursor()
+    cursor.at = PyBytes_AS_STRING(payload)
+    cursor.end = cursor.at + PyBytes_GET_SIZE(payload)
+    cdef Commit commit = Commit.__new__(Commit)
+    commit.time_ms = cursor.large_number()
+    commit.schema, commit.about = parsed_heading(cursor.take(cursor.number()))
+    commit.rows = {}
+    cdef uint32_t tables = cursor.number()
+    cdef uint32_t name_size, count, key_size, image_size
+    cdef dict rows
+    cdef bytes key
+    while tables:
+        tables -= 1
+        name_size = cursor.number()
+        count = cursor.number()
+        rows = commit.rows.setdefault(cursor.take(name_size).decode(), {})
+        while count:
+            count -= 1
+            key_size = cursor.number()
+            image_size = cursor.number()
+            key = cursor.take(key_size)
+            rows[key] = None if image_size == DELETED else cursor.take(image_size)
+    if cursor.at != cursor.end:
+        raise ValueError(f"{cursor.end - cursor.at} bytes are left over")
+    return commit

@@ -1,0 +1,65 @@
+"""A row as a base stores it: behind its commit's number and a checksum, which every read verifies.
+
+It is a Tokyo Cabinet row whose first column, named by the byte FF (no column of a user's is: FF is in no UTF-8), holds
+the number, big-endian, and a CRC-32C over number, key and columns.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
+
+from pykesto._stored cimport Row, stored
+from pykesto._system cimport kesto_crc32c
+
+from pykesto.errors import CorruptionError
+
+cdef extern from *:
+    """
+    #include <endian.h>
+    #include <stdint.h>
+    #include <string.h>
+    static uint32_t kesto_big32(const char *p) { uint32_t v; memcpy(&v, p, 4); return be32toh(v); }
+    static uint64_t kesto_big64(const char *p) { uint64_t v; memcpy(&v, p, 8); return be64toh(v); }
+    static void kesto_put_big32(char *p, uint32_t v) { v = htobe32(v); memcpy(p, &v, 4); }
+    static void kesto_put_big64(char *p, uint64_t v) { v = htobe64(v); memcpy(p, &v, 8); }
+    """
+    uint32_t kesto_big32(const char *at) nogil
+    uint64_t kesto_big64(const char *at) nogil
+    void kesto_put_big32(char *at, uint32_t value) nogil
+    void kesto_put_big64(char *at, uint64_t value) nogil
+
+cdef enum:
+    PREFIX = 3
+    HEAD = 15  # prefix, number, checksum
+
+cdef const char *FIRST = b"\x01\xff\x0c"  # as Tokyo Cabinet writes it: size of the name, name, size of the value
+
+
+cdef uint32_t checksum(const char *number, bytes key, const char *image, Py_ssize_t size) noexcept:
+    cdef uint32_t crc = kesto_crc32c(0, number, 8)
+    crc = kesto_crc32c(crc, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+    return kesto_crc32c(crc, image, size)
+
+
+def pack_row(bytes key not None, Row row not None):
+    """The row as Tokyo Cabinet stores it."""
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(row.image)
+    cdef bytes raw = PyBytes_FromStringAndSize(NULL, HEAD + size)
+    cdef char *at = PyBytes_AS_STRING(raw)
+    memcpy(at, FIRST, PREFIX)
+    kesto_put_big64(at + PREFIX, row.version)
+    memcpy(at + HEAD, PyBytes_AS_STRING(row.image), size)
+    kesto_put_big32(at + PREFIX + 8, checksum(at + PREFIX, key, at + HEAD, size))
+    return raw
+
+
+cpdef Row unpack_row(bytes key, bytes raw, table):
+    """The row behind a verified checksum. `table` is where it was read, for the error."""
+    cdef const char *at = PyBytes_AS_STRING(raw)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(raw) - HEAD
+    if size >= 0 and memcmp(at, FIRST, PREFIX) == 0:
+        if kesto_big32(at + PREFIX + 8) == checksum(at + PREFIX, key, at + HEAD, size):
+            return stored(kesto_big64(at + PREFIX), PyBytes_FromStringAndSize(at + HEAD, size))
+    raise CorruptionError(
+        f"the row with key {key!r} does not match its checksum", path=None if table is None else table.path
+    )

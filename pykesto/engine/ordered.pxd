@@ -1,0 +1,12 @@
+"""The sorted set, for compiled modules."""
+
+
+cdef class Ordered:
+    cdef set every
+    cdef list items
+    cdef list fresh
+    cdef set gone
+    cpdef add(self, item)
+    cpdef discard(self, item)
+    cdef list in_order(self)
+    cpdef list between(self, lo=*, hi=*)

@@ -1,0 +1,47 @@
+"""The overlay, for compiled modules."""
+
+from libc.stdint cimport uint64_t
+
+from pykesto.engine.content cimport Commit
+from pykesto.engine.ordered cimport Ordered
+
+
+cdef class Version:
+    cdef readonly uint64_t number
+    cdef readonly bytes image
+    cdef readonly Version older
+
+
+cdef class Applied:
+    cdef readonly uint64_t number
+    cdef readonly dict rows
+    cdef readonly dict about
+    cdef readonly uint64_t time_ms
+
+
+cdef class Table:
+    cdef readonly dict rows
+    cdef readonly Ordered keys
+    cdef readonly dict indexes
+
+
+cdef class Overlay:
+    cdef readonly object mark
+    cdef readonly uint64_t version
+    cdef readonly object schema
+    cdef readonly dict tables
+    cdef readonly object log
+    cdef readonly Py_ssize_t size_bytes
+    cdef object lock
+    cdef set unique_tables
+    cdef Table table(self, str name)
+    cdef put(self, Table table, bytes key, bytes image, uint64_t number)
+    cdef change_maps(self, change)
+    cdef build_index(self, str name, str column)
+    cdef note_unique(self)
+    cpdef apply(self, uint64_t number, Commit commit)
+    cpdef Version visible(self, str table, bytes key, uint64_t version)
+    cdef bint is_untouched(self, str table, keys, uint64_t version) except -1
+    cdef bint forget_some(self, mark, Py_ssize_t at_most) except -1
+    cdef forget_key(self, Table table, bytes key, uint64_t version)
+    cdef forget_entries(self, Table table, bytes key, Version newest, Version gone)

@@ -1,0 +1,51 @@
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, final
+
+from ..store import IndexDefinition
+from .content import Commit
+from .manifest import Mark
+from .ordered import Ordered
+from .schema import Schema
+
+@final
+class Version:
+    number: Final[int]
+    image: Final[bytes | None]
+    older: Final[Version | None]
+
+@final
+class Applied:
+    number: Final[int]
+    rows: Final[dict[str, dict[bytes, bytes | None]]]
+    about: Final[dict[str, Any]]
+    time_ms: Final[int]
+    @property
+    def keys(self) -> tuple[tuple[str, bytes], ...]: ...
+
+@final
+class Table:
+    rows: Final[dict[bytes, Version]]
+    keys: Final[Ordered]
+    indexes: Final[dict[str, Ordered]]
+
+@final
+class Overlay:
+    mark: Final[Mark]
+    version: Final[int]
+    schema: Final[Schema]
+    tables: Final[dict[str, Table]]
+    log: Final[deque[Applied]]
+    size_bytes: Final[int]
+    def __init__(self, mark: Mark, schema: Mapping[str, tuple[IndexDefinition, ...]]) -> None: ...
+    def apply(self, number: int, commit: Commit) -> None: ...
+    def visible(self, table: str, key: bytes, version: int) -> Version | None: ...
+    def newest(self, table: str, key: bytes) -> Version | None: ...
+    def rows(self) -> int: ...
+    def keys_between(self, table: str, lo: bytes | None, hi: bytes | None) -> list[bytes]: ...
+    def index_between(self, table: str, column: str, lo: bytes, hi: bytes) -> list[tuple[bytes, bytes]] | None: ...
+    def indexed(self, table: str, column: str) -> bool: ...
+    def indexes(self, table: str) -> tuple[IndexDefinition, ...]: ...
+    def since(self, version: int) -> Iterator[Applied]: ...
+
+def column_value(image: bytes | None, column: str) -> bytes | None: ...

@@ -1,0 +1,22 @@
+"""Snapshots, for compiled modules."""
+
+from libc.stdint cimport uint64_t
+
+from pykesto._stored cimport Row
+from pykesto.engine.overlay cimport Overlay
+
+
+cdef class BaseSnapshot:
+    cdef readonly object base
+    cdef readonly Overlay overlay
+    cdef readonly uint64_t version
+    cdef readonly uint64_t position
+    cdef readonly uint64_t began_s
+    cdef readonly int pid
+    cdef readonly object owner
+    cdef readonly bint closed
+    # In a list of the view's, oldest first.
+    cdef BaseSnapshot before
+    cdef BaseSnapshot after
+    cdef int refuse_unusable(self) except -1
+    cpdef Row get(self, str table, bytes key)

@@ -1,0 +1,44 @@
+/* Words of a shared page with their memory order, and futexes on them. Loads acquire, stores release. */
+#ifndef KESTO_WORDS_H
+#define KESTO_WORDS_H
+#include <stdint.h>
+#include <time.h>
+#include <errno.h>
+#ifdef __linux__
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+static uint64_t kesto_load(uint64_t *w) { return __atomic_load_n(w, __ATOMIC_ACQUIRE); }
+static void kesto_store(uint64_t *w, uint64_t v) { __atomic_store_n(w, v, __ATOMIC_RELEASE); }
+static uint64_t kesto_add(uint64_t *w, uint64_t v) { return __atomic_add_fetch(w, v, __ATOMIC_SEQ_CST); }
+static int kesto_swap(uint64_t *w, uint64_t was, uint64_t v)
+{ return __atomic_compare_exchange_n(w, &was, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }
+static void kesto_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+
+/* Wait on the low half of a word while it is `expected`; where there is no futex, pause. */
+static void kesto_wait(uint64_t *w, uint32_t expected, int64_t ns)
+{
+    struct timespec t = { ns / 1000000000, ns % 1000000000 };
+#ifdef __linux__
+    uint32_t *half = (uint32_t *)w;
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    half++;
+#endif
+    syscall(SYS_futex, half, FUTEX_WAIT, expected, &t, NULL, 0);
+#else
+    if (ns > 500000) { t.tv_sec = 0; t.tv_nsec = 500000; }
+    if ((uint32_t)kesto_load(w) == expected) nanosleep(&t, NULL);
+#endif
+}
+static void kesto_wake(uint64_t *w)
+{
+#ifdef __linux__
+    uint32_t *half = (uint32_t *)w;
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    half++;
+#endif
+    syscall(SYS_futex, half, FUTEX_WAKE, 0x7fffffff, NULL, NULL, 0);
+#endif
+}
+#endif
