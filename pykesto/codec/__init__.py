@@ -5,6 +5,7 @@ docs/codec.md is the specification.
 
 from pykesto.codec._codec import (
     Reference,
+    Unknown,
     decode,
     decode_key,
     decode_row,
@@ -21,9 +22,11 @@ from pykesto.codec._codec import (
     range_of,
     register_container,
 )
+from pykesto.codec.registry import register
 
 __all__ = [
     "Reference",
+    "Unknown",
     "decode",
     "decode_key",
     "decode_row",
@@ -38,5 +41,6 @@ __all__ = [
     "parse_columns",
     "prefix_range",
     "range_of",
+    "register",
     "register_container",
 ]

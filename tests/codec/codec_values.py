@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from hypothesis import strategies as st
 
-from pykesto.codec import Reference
+from pykesto.codec import Reference, Unknown
 
 # Divides the numbers of examples; 0.1 makes a long night of it.
 SCALE = float(os.environ.get("KESTO_CODEC_SCALE", "5"))
@@ -152,11 +152,19 @@ odd = st.sampled_from(
     ]
 )
 anything = st.recursive(
-    scalars | odd | st.complex_numbers(allow_nan=False) | blobs.map(bytearray),
+    scalars
+    | odd
+    | st.complex_numbers(allow_nan=False)
+    | blobs.map(bytearray)
+    | st.builds(range, st.integers(), st.integers(), st.integers().filter(bool))
+    | st.builds(Unknown, st.text(max_size=5), scalars)
+    | st.builds(Unknown, st.text(max_size=5), integers | texts | floats, st.just(True)),
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),
         st.lists(inner, max_size=4).map(tuple),
         st.dictionaries(scalars, inner, max_size=4),
+        st.dictionaries(st.text(), inner, max_size=4),
+        st.lists(st.fixed_dictionaries({"a": inner, "ä" * 50: inner}), max_size=3),
         st.sets(scalars, max_size=4),
         st.frozensets(scalars, max_size=4),
     ),
@@ -185,6 +193,10 @@ def shape(x):
         return t.__name__, repr(x.replace(tzinfo=None)), x.fold, zone.key if named else repr(zone)
     if t is Reference:
         return "Reference", x.id
+    if t is range:
+        return "range", x.start, x.stop, x.step
+    if t is Unknown:
+        return "Unknown", x.name, x.equal, shape(x.value)
     return t.__name__, x
 
 

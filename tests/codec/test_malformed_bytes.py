@@ -27,11 +27,12 @@ def test_random_bytes(data):
     attempt(data)
 
 
-@given(st.integers(0x10, 0xDB), st.lists(st.integers(1, 255), max_size=14).map(bytes))
+@given(st.integers(0x10, 0xFF), st.lists(st.integers(1, 255), max_size=14).map(bytes))
 @settings(max_examples=int(4000 / SCALE))
 def test_random_bytes_behind_every_tag(tag, rest):
     attempt(bytes([tag]) + rest)
-    attempt(bytes([0xD0, 1, 0xDA, len(rest) + 1, tag]) + rest)
+    attempt(bytes([0xF1, 0xCB, len(rest) + 1, tag]) + rest)
+    attempt(bytes([0xF1, tag]) + rest)
 
 
 @given(anything | scalars, st.data())
@@ -68,16 +69,31 @@ def test_keys_with_more_behind_them_are_refused(value):
     [
         b"",
         b"\x00",
-        b"\xd0\xff\xff\xff\xff\xff\xff\x7f",  # a list of 2**48 items
-        b"\xd0\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
-        b"\xd0\x03\x20",
-        b"\xd2\x01\x20",
-        b"\xd5\xff\xff\xff\x7fabc",
-        b"\xd0\x01\xc5\x80\x80\x80\x80\x80\x80\x01a",
-        b"\xd2\x01\xd0\x00\x20",  # a list as a key
-        b"\xd3\x01\xd0\x00",
-        b"\xd3\x02\x20\x20",  # twice the same
-        b"\xd2\x02\x20\x20\x20\x20",
+        b"\xcc\xff\xff\xff\xff\xff\xff\x7f",  # a list of 2**48 items
+        b"\xcc\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+        b"\xf3\x89",
+        b"\xce\x01\x89",
+        b"\xd1\xff\xff\xff\x7fabc",
+        b"\xf1\xbd\x80\x80\x80\x80\x80\x80\x01a",
+        b"\xce\x01\xf0\x89",  # a list as a key
+        b"\xcf\x01\xf0",
+        b"\xcf\x02\x89\x89",  # twice the same
+        b"\xce\x02\x89\x89\x89\x89",
+        b"\xe2\x01a\x01a\x89\x89",
+        b"\xe2\x01a\x01b\x89",
+        b"\xd6\xff\xff\xff\x7f\x01a\x89",  # a record of 2**28 names
+        b"\xd7\x00\x89",  # of names that were never written
+        b"\xf2\xe1\x01a\x89\xd7\x01\x89",
+        b"\xf2\xe1\x01a\x89\xd7\x00",
+        b"\xe1\x01\xff\x89",  # a name that is no UTF-8
+        b"\xd3\x89\x89\x88",  # a range with no step
+        b"\xd3\x89\x89\x01a",
+        b"\xd4\xff\x7fa",
+        b"\xcba\x01",
+        b"\xc0a\x01\x0a\x11a\x01",  # a type of the second part, where there is one
+        b"\xc0a\x01\x0a\x10a",
+        b"\x10\x0a\x10a\x01",  # nothing is equal to None but None
+        b"\xf1\xc9\x00\xba\x20" + b"\x01" * 4154,  # a Decimal of more than 10,000 digits
         b"\xb9\xfa\xfa\xfa",
         b"\xb8\xe9\xff\xff\xff\xff\xff\xff\xff\xff\xff\x80",  # an exponent of 2**63
         b"\x2f\x10\xff\xff\xff\xff\xff\xff\xff\xff" + b"\x01" * 17,
@@ -87,12 +103,15 @@ def test_keys_with_more_behind_them_are_refused(value):
         b"\xc4\x01\x01\x01\x01\x01\x09\x22\x90../etc/passwd\x01",
         b"\x30\x10",
         b"\x31\x05\xe3\xff\xff\xff",  # a Decimal of 10**20000 zeros
-        b"\xd0" + b"\x01\xd0" * 300 + b"\x00",
+        b"\xf1" * 300 + b"\xf0",
+        b"\xd4\x01a" * 300 + b"\xf0",
+        b"\xe1\x01a" * 300 + b"\xf0",
         b"\xca" * 300,
-        b"\xd0\x01\xda\x01\xca",
+        b"\xcba\x01" * 300,
+        b"\xf1\xcb\x01\xca",
         b"\x10\x10",
-        b"\xd0\x00\x00",
-        b"\xd7\x00",
+        b"\xf0\x00",
+        b"\xda",
     ],
 )
 def test_known_bad_bytes(data):

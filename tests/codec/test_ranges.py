@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pykesto.codec import Reference, encode, family, family_range, is_scalar_encoding, prefix_range, range_of
+from pykesto.codec import Reference, Unknown, encode, family, family_range, is_scalar_encoding, prefix_range, range_of
 from pykesto.errors import CodecError
 from tests.codec.codec_values import FAMILIES, SCALE, blobs, close_numbers, compare, numbers, odd, rank, scalars, texts
 
@@ -74,18 +74,24 @@ def test_families_have_names():
         "uuid": uuid.UUID(int=0),
         "reference": Reference(bytes(16)),
         "tuple": (),
+        "typed": Unknown("a type", 1),
         "list": [],
         "dict": {},
         "set": set(),
         "frozenset": frozenset(),
         "bytearray": bytearray(),
         "complex": 1j,
+        "range": range(3),
+        "plain typed": Unknown("a type", [1]),
         "plain tuple": ([],),
     }
+    longer = {"list": list(range(20)), "dict": {1: 2}}
+    assert [family(encode(value)) for value in longer.values()] == list(longer)
+    assert family(encode({f"{n}": n for n in range(20)})) == "dict"
     assert {name: family(encode(value)) for name, value in named.items()} == {name: name for name in named}
     scalar = [name for name, value in named.items() if is_scalar_encoding(encode(value))]
-    assert scalar == list(named)[:14]
-    for bad in (b"", b"\0", b"\xff"):
+    assert scalar == list(named)[:15]
+    for bad in (b"", b"\0", b"\xdf"):
         assert not is_scalar_encoding(bad)
         with pytest.raises(CodecError):
             family(bad)
