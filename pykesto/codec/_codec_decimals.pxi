@@ -4,8 +4,9 @@ cdef extern from *:
     """
     static inline uint64_t pykesto_muldiv(uint64_t a, uint64_t b, uint64_t c, uint64_t *rest) {
         unsigned __int128 product = (unsigned __int128)a * b;
-        *rest = (uint64_t)(product % c);
-        return (uint64_t)(product / c);
+        uint64_t quotient = (uint64_t)(product / c);
+        *rest = (uint64_t)(product - (unsigned __int128)quotient * c);
+        return quotient;
     }
     static inline uint64_t pykesto_mulshift(uint64_t a, uint64_t b, uint64_t *rest) {
         unsigned __int128 product = (unsigned __int128)a * b;
@@ -146,33 +147,51 @@ cdef bint is_short_float(uint64_t coefficient, int places) noexcept:
 cdef int put_hundredths(Buffer *out, uint64_t num, uint64_t den) except -1:
     """What follows an integer part: 0 < num/den < 1."""
     cdef uint64_t rest = 0, digit = muldiv(num, 100, den, &rest)
+    cdef unsigned char group[GROUPS]
+    cdef int size
     put_byte(out, SUFFIXES + 2 * <int>digit + (rest != 0))
-    return put_ratio(out, rest, den, False) if rest else 0
+    if not rest:
+        return 0
+    size = groups_of(&rest, den, group)
+    put_fine_groups(out, group, size)
+    return put_short_tail(out, rest, den, False)
 
 
 cdef int put_small_ratio(Buffer *out, uint64_t num, uint64_t den, bint negative) except -1:
     """0 < num/den < 1/64."""
-    cdef int exponent = 0
+    cdef int exponent = 0, size, i
+    cdef unsigned char group[GROUPS]
     while num < den:
         num <<= 1
         exponent -= 1
     # Now den <= num: one step less, and it is a fraction from a half up.
     put_count(out, -7 - exponent, not negative)
-    return put_ratio(out, num, den << 1, negative)
+    den <<= 1
+    size = groups_of(&num, den, group)
+    for i in range(size):
+        put_byte(out, 256 - group[i] if negative else group[i])
+    return put_short_tail(out, num, den, negative)
 
 
-cdef int put_ratio(Buffer *out, uint64_t num, uint64_t den, bint flip) except -1:
-    """num/den below 1 in groups of seven bits, then in digits of base 100, of which a Decimal has not many."""
-    cdef int i, byte
-    cdef uint64_t digit, rest = 0
-    for i in range(24):
-        digit = muldiv(num, 128 if i < 8 else 100, den, &rest)
-        byte = <int>digit << 1 | (rest != 0)
+cdef int groups_of(uint64_t *num, uint64_t den, unsigned char *group) noexcept:
+    """The groups of num/den below 1, and what is left of it."""
+    cdef int size = 0
+    cdef uint64_t bits
+    while size < GROUPS and num[0]:
+        bits = muldiv(num[0], 128, den, num)
+        group[size] = <unsigned char>(bits << 1 | (num[0] != 0))
+        size += 1
+    return size
+
+
+cdef int put_short_tail(Buffer *out, uint64_t num, uint64_t den, bint flip) except -1:
+    """Digits of base 100, of which a Decimal of few digits has few."""
+    cdef int byte
+    while num:
+        byte = <int>muldiv(num, 100, den, &num) << 1
+        byte |= num != 0
         put_byte(out, 256 - byte if flip else byte)
-        if not rest:
-            return 0
-        num = rest
-    raise AssertionError("a Decimal of few digits has few")
+    return 0
 
 
 cdef int put_decimal_suffix(Writer *out, int64_t exponent, bint negative_zero) except -1:

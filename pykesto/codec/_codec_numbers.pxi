@@ -146,7 +146,7 @@ cdef int put_real(Writer *out, double x) except -1:
     bits *= 25
     put_byte(body, SUFFIXES + 2 * <int>(bits >> 56) + ((bits & MASK56) != 0))
     if bits & MASK56:
-        put_groups(body, bits & MASK56, False)
+        put_fine(body, bits & MASK56)
     return put_plain(out)
 
 
@@ -235,7 +235,7 @@ cdef object take_fraction(Reader *source, int64_t n):
     if head >= 200 or head <= 0:
         raise _Fault("a fraction is out of range")
     if head & 1:
-        bits = take_groups(source, False, &goes_on)
+        bits = take_fine(source, &goes_on)
     bits |= <uint64_t>(head >> 1) << 56
     if not goes_on and bits % 25 == 0:
         fine = bits // 25

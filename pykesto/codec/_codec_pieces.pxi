@@ -104,18 +104,23 @@ cdef int put_groups(Buffer *out, uint64_t bits, bint flip) except -1:
     """The upper bits of 56, seven to a byte, until the rest is zero."""
     cdef int byte
     while True:
-        byte = <int>(bits >> 49 & 0x7F) << 1
-        bits = bits << 7 & MASK56
-        byte |= bits != 0
+        byte = group_of(&bits)
         put_byte(out, 256 - byte if flip else byte)
         if not bits:
             return 0
 
 
+cdef inline int group_of(uint64_t *bits) noexcept:
+    """The upper seven of 56 bits, and whether there are more."""
+    cdef int byte = <int>(bits[0] >> 49 & 0x7F) << 1
+    bits[0] = bits[0] << 7 & MASK56
+    return byte | (bits[0] != 0)
+
+
 cdef uint64_t take_groups(Reader *source, bint flip, bint *goes_on) except? 0:
     cdef uint64_t bits = 0
     cdef int i, byte
-    for i in range(8):
+    for i in range(GROUPS):
         byte = take_byte(source)
         if flip:
             byte = 256 - byte
@@ -123,6 +128,63 @@ cdef uint64_t take_groups(Reader *source, bint flip, bint *goes_on) except? 0:
         if not byte & 1:
             goes_on[0] = False
             return bits
+    goes_on[0] = True
+    return bits
+
+
+# What follows the hundredths of a number is mostly next to nothing, or to a hundredth: 3.14 has no exact float. So equal
+# groups at its beginning, all zeros or all ones, are counted.
+
+cdef enum:
+    GROUPS = 8
+    ZEROS = 0x01  # a group of seven zeros, after which there is more
+    ONES = 0xFF
+    RUN = 0x18  # the byte of a run: this less the further zeros, or plus the further ones
+
+
+cdef int put_fine_groups(Buffer *out, const unsigned char *group, int size) except -1:
+    """Groups with their runs counted; there are no more than eight."""
+    cdef int i = 1
+    put_byte(out, group[0])
+    if group[0] == ZEROS or group[0] == ONES:
+        while i < size and group[i] == group[0]:
+            i += 1
+        put_byte(out, RUN - (i - 1) if group[0] == ZEROS else RUN + (i - 1))
+    return put(out, group + i, size - i)
+
+
+cdef int put_fine(Buffer *out, uint64_t bits) except -1:
+    cdef unsigned char group[GROUPS]
+    cdef int size = 0
+    while size < GROUPS:
+        group[size] = <unsigned char>group_of(&bits)
+        size += 1
+        if not bits:
+            break
+    return put_fine_groups(out, group, size)
+
+
+cdef uint64_t take_fine(Reader *source, bint *goes_on) except? 0:
+    cdef uint64_t bits = 0
+    cdef int i = 0, byte = take_byte(source), run
+    if byte == ZEROS or byte == ONES:
+        run = take_byte(source) - RUN
+        run = -run if byte == ZEROS else run
+        if not 0 <= run < GROUPS:
+            raise _Fault("a run of groups is out of range")
+        i = run + 1
+        if byte == ONES:
+            bits = MASK56 ^ MASK56 >> (7 * i)
+        if i < GROUPS:
+            byte = take_byte(source)
+    while i < GROUPS:
+        bits |= <uint64_t>(byte >> 1 & 0x7F) << (49 - 7 * i)
+        if not byte & 1:
+            goes_on[0] = False
+            return bits
+        i += 1
+        if i < GROUPS:
+            byte = take_byte(source)
     goes_on[0] = True
     return bits
 

@@ -27,6 +27,7 @@ __all__ = [
 BITS_MAX = 1 << 17  # of a number whose zeros at the end are not stored, or of a term that is no int
 DIGITS_MAX = 10_000  # of a Decimal, and the bound on its exponent
 TERMS_MAX = 100_000
+_RUN = 0x18
 
 # 256 - byte: reverses the order and keeps NUL out.
 FLIPPED = bytes([0, *range(255, 0, -1)])
@@ -49,7 +50,18 @@ def fraction(num: int, den: int) -> bytes:
     """0 < num/den < 1 after an integer part: hundredths, then the rest."""
     digit, rest = divmod(num * 100, den)
     head = bytes([0x10 + 2 * digit + (rest > 0)])
-    return head + _binary(rest, den) if rest else head
+    return head + _counted(_binary(rest, den)) if rest else head
+
+
+def _counted(groups: bytes) -> bytes:
+    """Groups that begin with several of zeros, or of ones, with a count of them; a tail may follow."""
+    first = groups[:1]
+    if first not in (b"\x01", b"\xff"):
+        return groups
+    run = 1
+    while run < 8 and groups[run : run + 1] == first:
+        run += 1
+    return first + bytes([_RUN - run + 1 if first == b"\x01" else _RUN + run - 1]) + groups[run:]
 
 
 def small(num: int, den: int) -> bytes:

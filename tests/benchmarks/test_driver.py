@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_driver_and_its_peers_find_the_same() -> None:
-    options = "--rows 2000 --queries 20 --repeat 1 --json".split()
+    options = ["--rows", "2000", "--queries", "20", "--repeat", "1", "--json"]
     command = [sys.executable, "-m", "benchmarks.driver", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

@@ -213,14 +213,17 @@ def number_by_the_document(key):
         return n
     value = n + Fraction((rest[0] - 0x10) >> 1, 100)
     scale = Fraction(1, 100)
-    for byte in rest[1:]:
+    groups = rest[1:]
+    if groups[:1] in (b"\x01", b"\xff"):
+        groups = groups[:1] * (1 + abs(groups[1] - 0x18)) + groups[2:]
+    for byte in groups:
         scale /= 128
         value += (byte >> 1) * scale
     return value
 
 
 @pytest.mark.parametrize(
-    "value", [0, 1, 127, 128, 382, 383, 65407, 65408, 10**15, 0.1, 0.5, 3.14, 1234.5678, 2.0**40 + 0.25]
+    "value", [0, 1, 127, 128, 382, 383, 65407, 65408, 10**15, 0.1, 0.5, 3.14, 437.19, 1234.5678, 2.0**40 + 0.25]
 )
 def test_a_reader_made_from_the_document_reads_numbers(value):
     assert number_by_the_document(encode_key(value)) == value
