@@ -37,6 +37,7 @@ cdef class RowCore:
     cdef bint _opaque
 
     cdef dict read(self)
+    cdef int require(self) except -1
     cdef int unpack(self) except -1
     cdef int fill(self, found) except -1
     cdef int become(self, dict columns, bytes image) except -1

@@ -6,13 +6,16 @@ out when somebody asks.
 """
 
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Next
 from cpython.object cimport PyObject
 from cpython.weakref cimport PyWeakref_NewRef
 
+from pykesto.codec._codec cimport image_of, key_of, row_of
+
 from collections.abc import Mapping, MutableMapping
 
-from pykesto.codec import decode_key, decode_row, encode_key, encode_row
+from pykesto.codec import decode_key
 from pykesto.errors import CodecError, UsageError
 from pykesto.store import KEY_BYTES_MAX as _KEY_BYTES_MAX
 from pykesto.tracked import HOLDERS as _HOLDERS
@@ -51,7 +54,7 @@ cdef class RowCore:
     @property
     def k_version(self):
         """The number of the commit that wrote this row; None before there is one."""
-        self.read()
+        self.require()
         self.settle_version()
         return self._version
 
@@ -61,27 +64,30 @@ cdef class RowCore:
 
     def to_dict(self):
         """A plain dict of plain values."""
-        self.read()
-        return decode_row(self.packed())
+        self.require()
+        return plain(self.packed())
 
     # What it holds
 
     cdef dict read(self):
         """The columns; KeyError if there is no such row."""
-        cdef Session session = self._table._session
-        if self._loaded != session._epoch and not session._closed or self._columns is None and self._image is None:
-            self.fill(self._table.lookup(self._key))
-        if self._state == DELETED:
-            raise KeyError(self.k_key)
+        self.require()
         if self._columns is None:
-            if self._image is None:
-                raise KeyError(self.k_key)
             self.unpack()
         return self._columns
 
+    cdef int require(self) except -1:
+        """See that there is such a row, and have it as the session sees it."""
+        cdef Session session = self._table._session
+        if self._loaded != session._epoch and not session._closed or self._columns is None and self._image is None:
+            self.fill(self._table.lookup(self._key))
+        if self._state == DELETED or self._columns is None and self._image is None:
+            raise KeyError(self.k_key)
+        return 0
+
     cdef int unpack(self) except -1:
         """Make columns of the image: lists, dicts and sets as ones that tell this row when they are changed."""
-        cdef dict columns = decode_row(self._image)
+        cdef dict columns = plain(self._image)
         cdef Py_ssize_t at = 0
         cdef PyObject *name
         cdef PyObject *value
@@ -126,7 +132,7 @@ cdef class RowCore:
         if self._image is not None:
             return self._image
         try:
-            image = encode_row(self._columns)
+            image = image_of(self._columns, None)
         except CodecError as error:
             raise CodecError(f"{self._table.label}[{self.k_key!r}]: {error.args[0]}", path=error.path) from error
         if not self._opaque:
@@ -254,7 +260,7 @@ cdef class RowCore:
         elif self._columns is not None:
             shown = repr(self._columns)
         else:
-            shown = "not loaded" if self._image is None else repr(decode_row(self._image))
+            shown = "not loaded" if self._image is None else repr(plain(self._image))
         return f"<Row {self._table.label}[{self.k_key!r}] {shown}>"
 
 
@@ -418,14 +424,14 @@ cdef class TableCore:
     # The mapping
 
     def __getitem__(self, key):
-        row = self.find(encode_key(key))
+        row = self.find(key_of(key))
         if row is None:
             raise KeyError(key)
         return row
 
     def get(self, key, default=None):
         """The row of a key, or `default` where there is none."""
-        row = self.find(encode_key(key))
+        row = self.find(key_of(key))
         return default if row is None else row
 
     def __setitem__(self, key, columns):
@@ -435,8 +441,8 @@ cdef class TableCore:
         session.require_writable()
         taken = session.take()
         try:
-            image = image_of(columns)
-            encoded = encode_key(key)
+            image = packed_row(columns)
+            encoded = key_of(key)
             if len(encoded) > KEY_BYTES_MAX:
                 raise UsageError(
                     f"a key of {self.label!r} takes {len(encoded)} bytes; at most {KEY_BYTES_MAX} can be stored"
@@ -449,11 +455,11 @@ cdef class TableCore:
 
     def __delitem__(self, key):
         self._session.require_writable()
-        if not self.remove(encode_key(key)):
+        if not self.remove(key_of(key)):
             raise KeyError(key)
 
     def __contains__(self, key):
-        cdef bytes encoded = encode_key(key)
+        cdef bytes encoded = key_of(key)
         change = self._changed.get(encoded, _absent)
         if change is _absent:
             return self.lookup(encoded) is not None
@@ -480,7 +486,7 @@ cdef class TableCore:
         """Delete a row."""
         self._session.require_writable()
         if item._state != DELETED:
-            item.read()
+            item.require()
             item.delete()
 
     def refresh(self, RowCore row not None):
@@ -610,6 +616,11 @@ cdef class _Saved:
         return 0
 
 
+cdef dict plain(bytes image):
+    """The columns of a packed row."""
+    return row_of(PyBytes_AS_STRING(image), PyBytes_GET_SIZE(image), None)
+
+
 cdef int require_column(name) except -1:
     if type(name) is not str and not isinstance(name, str):
         raise TypeError(f"a column's name is a str, not {type(name).__name__}")
@@ -618,16 +629,16 @@ cdef int require_column(name) except -1:
     return 0
 
 
-cdef bytes image_of(columns):
+cdef bytes packed_row(columns):
     """The packed row of what is assigned; what can't be stored is refused here, before anything changes."""
     if type(columns) is not dict:
         if isinstance(columns, RowCore):
-            (<RowCore>columns).read()
+            (<RowCore>columns).require()
             return (<RowCore>columns).packed()
         if not isinstance(columns, Mapping):
             raise TypeError(f"a row is a mapping of columns to values, not {type(columns).__name__}")
     try:
-        return encode_row(columns)
+        return image_of(columns, None)
     except CodecError:
         for name in columns:
             require_column(name)

@@ -28,6 +28,7 @@ from pykesto.store import Reads, Terms, Writes
 
 cdef object _log = logging.getLogger("pykesto")
 cdef unsigned long _forks = 0
+cdef object _NO_READS = Reads(), _NO_WRITES = Writes()
 
 
 def _forked():
@@ -265,10 +266,10 @@ cdef class Session:
                 rows[part.table] = changes
         for part in list(self._parts.values()):
             part.require_indexes()
-        return Writes(rows, list(self._schema))
+        return Writes(rows, self._schema) if rows or self._schema else _NO_WRITES
 
     cdef object _written(self, snapshot, writes, terms):
-        reads = self._reads if self._reads is not None else Reads()
+        reads = self._reads if self._reads is not None else _NO_READS
         try:
             return self._store.commit(snapshot, reads, writes, terms)
         except CommitUnknown:
