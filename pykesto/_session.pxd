@@ -1,5 +1,7 @@
 """What compiled parts of a session reach without a call through Python."""
 
+from pykesto._stored cimport Reads, Writes
+
 
 cdef class Session:
     cdef object _store_of, _store, _hooks
@@ -13,7 +15,7 @@ cdef class Session:
     cdef public object note
     cdef public dict _parts
     cdef public list _schema
-    cdef object _reads
+    cdef Reads _reads
 
     cdef object begin(self)
     cdef set keys_read(self, str table)
@@ -24,7 +26,7 @@ cdef class Session:
     cdef int require_alone(self) except -1
     cdef object _terms(self, bint force, durability)
     cdef object _write(self, terms)
-    cdef object _writes(self)
+    cdef Writes _writes(self)
     cdef object _written(self, snapshot, writes, terms)
     cdef int _undo(self) except -1
     cdef int _hook(self, name, fn) except -1

@@ -9,6 +9,8 @@ Compiled, because a web page's session lives for a few microseconds.
 cimport cython
 from cpython.pythread cimport PyThread_get_thread_ident
 
+from pykesto._stored cimport Reads, Writes
+
 import logging
 import os
 
@@ -24,11 +26,12 @@ from pykesto.errors import (
     UniqueViolation,
     UsageError,
 )
-from pykesto.store import Reads, Terms, Writes
+from pykesto.store import Terms
 
 cdef object _log = logging.getLogger("pykesto")
 cdef unsigned long _forks = 0
-cdef object _NO_READS = Reads(), _NO_WRITES = Writes()
+cdef Reads _NO_READS = Reads()
+cdef Writes _NO_WRITES = Writes({}, [])
 
 
 def _forked():
@@ -132,11 +135,7 @@ cdef class Session:
         """Where the keys go that are looked up in a table."""
         if self._reads is None:
             self._reads = Reads()
-        cdef dict keys = self._reads.keys
-        found = keys.get(table)
-        if found is None:
-            found = keys[table] = set()
-        return found
+        return self._reads.keys_of(table)
 
     cdef int require_usable(self) except -1:
         if self._closed:
@@ -258,7 +257,7 @@ cdef class Session:
                 self._user = 0
         return number
 
-    cdef object _writes(self):
+    cdef Writes _writes(self):
         cdef dict rows = {}
         for part in list(self._parts.values()):
             changes = part.changes()

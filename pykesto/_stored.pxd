@@ -1,4 +1,4 @@
-"""The stored row, for compiled modules."""
+"""The stored row, and what passes the waist with each commit, for compiled modules."""
 
 from libc.stdint cimport uint64_t
 
@@ -9,3 +9,16 @@ cdef class Row:
 
 
 cdef Row stored(uint64_t version, bytes image)
+
+
+cdef class Reads:
+    cdef readonly dict keys
+    cdef readonly list predicates
+
+    cdef set keys_of(self, str table)
+
+
+cdef class Writes:
+    cdef readonly dict rows
+    cdef readonly list schema
+    cdef readonly dict merges

@@ -1,4 +1,4 @@
-"""A row as a store keeps it: `pykesto.store` is the face."""
+"""What passes the waist with each read and commit: `pykesto.store` is the face."""
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -30,3 +30,38 @@ cdef Row stored(uint64_t version, bytes image):
     row.version = version
     row.image = image
     return row
+
+
+@cython.final
+cdef class Reads:
+    """What a session has seen: keys looked up (found or not), and predicates."""
+
+    def __cinit__(self):
+        self.keys = {}
+        self.predicates = []
+
+    cdef set keys_of(self, str table):
+        found = self.keys.get(table)
+        if found is None:
+            found = self.keys[table] = set()
+        return found
+
+    def key(self, str table not None, bytes key not None):
+        """Remember that a key was looked up."""
+        self.keys_of(table).add(key)
+
+
+@cython.final
+cdef class Writes:
+    """What a session wants to change: table -> key -> new image, or None to delete the row; and the schema.
+
+    `merges`, table -> `Merge`: what can be done, in place of a conflict, where another commit changed a row too.
+    """
+
+    def __init__(self, dict rows not None, list schema not None, dict merges=None):
+        self.rows = rows
+        self.schema = schema
+        self.merges = merges
+
+    def __bool__(self):
+        return bool(self.schema) or any(self.rows.values())

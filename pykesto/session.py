@@ -46,7 +46,7 @@ class Part(Protocol):
         ...
 
     def changes(self) -> dict[bytes, bytes | None]:
-        """Packed rows by encoded key; None deletes. For the moment only: the next change may be seen in it."""
+        """Packed rows by encoded key; None deletes. Once committed the store may keep it: it changes no more."""
         ...
 
     def require_indexes(self) -> None:

@@ -10,10 +10,12 @@ grows and is opaque above the waist. Everything above runs unchanged on any stor
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from ._stored import Reads as Reads
 from ._stored import Row as Row
+from ._stored import Writes as Writes
 
 Durability = Literal["full", "process"]
 Isolation = Literal["serializable", "snapshot"]
@@ -67,26 +69,20 @@ class Predicate(Protocol):
     def matches(self, key: bytes, image: bytes) -> bool: ...
 
 
-@dataclass(slots=True)
-class Reads:
-    """What a session has seen: keys looked up (found or not), and predicates."""
-
-    keys: dict[str, set[bytes]] = field(default_factory=dict)
-    predicates: list[Predicate] = field(default_factory=list)
-
-    def key(self, table: str, key: bytes) -> None:
-        self.keys.setdefault(table, set()).add(key)
+MergePolicy = Literal["counter", "max", "min", "set_add", "last"]
 
 
-@dataclass(slots=True)
-class Writes:
-    """What a session wants to change: table -> key -> new image, or None to delete the row."""
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """How rows of a table may be merged with what other commits made of them.
 
-    rows: dict[str, dict[bytes, bytes | None]] = field(default_factory=dict)
-    schema: list[SchemaChange] = field(default_factory=list)
+    `policies` has every column of the table that has one. `rows` has, for rows whose session changed only such
+    columns, what it did to each: an encoded operand, by the column's policy: what was added (counter, set_add), or
+    the value written (max, min, last; None: the column was taken out).
+    """
 
-    def __bool__(self) -> bool:
-        return bool(self.schema) or any(self.rows.values())
+    policies: dict[str, MergePolicy]
+    rows: dict[bytes, dict[str, bytes | None]]
 
 
 @dataclass(frozen=True, slots=True)
