@@ -18,6 +18,8 @@ from collections.abc import Mapping, MutableMapping
 from pykesto.codec import decode_key
 from pykesto.errors import CodecError, UsageError
 from pykesto.store import KEY_BYTES_MAX as _KEY_BYTES_MAX
+from pykesto.tokens import Edited as _Edited
+from pykesto.tokens import pack_token as _pack_token
 from pykesto.tracked import HOLDERS as _HOLDERS
 from pykesto.tracked import PLAIN as _PLAIN
 from pykesto.tracked import detach, tracked
@@ -57,6 +59,19 @@ cdef class RowCore:
         self.require()
         self.settle_version()
         return self._version
+
+    @property
+    def k_token(self):
+        """A URL-safe text that stands for this version of the row: what `session.apply` takes; fit for an ETag.
+
+        Raises:
+            UsageError: the row has changes that are not committed.
+        """
+        self.require()
+        if self._state != CLEAN:
+            raise UsageError(f"{self!r} has changes that are not committed, so it has no version", hint="commit first")
+        edited = _Edited(self._table.label, self.k_key, self._version)
+        return _pack_token(edited, self._table._session._options.token_key)
 
     @property
     def _state(self):

@@ -24,7 +24,7 @@ cdef class Session:
     cdef bint take(self) except -1
     cdef int end_snapshot(self) except -1
     cdef int require_alone(self) except -1
-    cdef object _terms(self, bint force, durability)
+    cdef object _terms(self, bint force, durability, isolation)
     cdef object _write(self, terms)
     cdef Writes _writes(self)
     cdef object _written(self, snapshot, writes, terms)

@@ -13,6 +13,7 @@ from pykesto._stored cimport Reads, Writes
 
 import logging
 import os
+from dataclasses import replace
 
 from pykesto.codec import decode
 from pykesto.errors import (
@@ -20,7 +21,6 @@ from pykesto.errors import (
     CodecError,
     CommitUnknown,
     ConcurrencyConflict,
-    Conflict,
     ReadOnlyError,
     SnapshotExpired,
     UniqueViolation,
@@ -207,12 +207,14 @@ cdef class Session:
 
     # Ending
 
-    def commit(self, bint force=False, durability=None):
+    def commit(self, bint force=False, durability=None, isolation=None):
         """Write all changes at once and return the commit's number.
 
         Args:
             force: check nothing that others committed since (unique indexes are still checked).
             durability: "full" returns when the commit is on stable storage, "process" when it survives any process.
+            isolation: "serializable" checks all that was read, "snapshot" only what was written. Both of these are
+                the session's, unless they are given.
 
         Raises:
             ConcurrencyConflict: another commit changed what this one read or wrote; nothing was written, and the
@@ -224,16 +226,23 @@ cdef class Session:
             raise UsageError(
                 "the surrounding transaction commits at its end", hint="leave out s.commit(), or use db.session()"
             )
-        number = self._write(self._terms(force, durability))
+        number = self._write(self._terms(force, durability, isolation))
         self._run_hooks("after_commit")
         return number
 
-    cdef object _terms(self, bint force, durability):
+    cdef object _terms(self, bint force, durability, isolation):
         options = self._options
-        if not force and durability is None and self.note is None:
+        if not force and durability is None and isolation is None and self.note is None:
             return options.terms
-        wanted = one_of("durability", durability or options.durability, ("full", "process"))
-        return Terms(force, options.isolation, wanted, options.lock_timeout_s, self.note)
+        if self.note is not None and not isinstance(self.note, str):
+            raise TypeError(f"a note is a str, not {type(self.note).__name__}")
+        return Terms(
+            force,
+            one_of("isolation", isolation or options.isolation, ("serializable", "snapshot")),
+            one_of("durability", durability or options.durability, ("full", "process")),
+            options.lock_timeout_s,
+            self.note,
+        )
 
     cdef object _write(self, terms):
         """All of a commit but what is called after it."""
@@ -289,7 +298,7 @@ cdef class Session:
         if part is None:
             return conflict
         key = None if conflict.key is None else part.readable_key(conflict.key)
-        return Conflict(part.label, key, conflict.read_version, conflict.current_version, conflict.detail)
+        return replace(conflict, table=part.label, key=key)
 
     def savepoint(self):
         """A block whose changes are undone if an exception leaves it; the exception goes on up. Blocks nest.
@@ -338,7 +347,7 @@ cdef class Session:
         cdef bint committed = False
         try:
             if kind is None and self._managed:
-                self._write(self._terms(False, None))
+                self._write(self._terms(False, None, None))
                 committed = True
             elif kind is None and not self._closed and not self._doomed:
                 self._warn_of_changes()
@@ -355,7 +364,7 @@ cdef class Session:
 
     def _commit(self):
         """The commit at the end of an attempt; `_committed` follows, whose errors are not the commit's."""
-        return self._write(self._terms(False, None))
+        return self._write(self._terms(False, None, None))
 
     def _committed(self):
         self._run_hooks("after_commit")

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
@@ -42,7 +42,7 @@ class Database:
         self._path = Path(os.path.abspath(path))
         self._mode = mode
         self._options = options
-        self._others: dict[tuple[bool, Isolation | None, Durability | None], Options] = {}
+        self._others: dict[tuple[Any, ...], Options] = {}
         self._closed = False
         self._attachment = attach(self._path, create=create and not options.read_only, mode=mode)
         self._temporary: weakref.finalize[Any, Any] | None = None
@@ -74,8 +74,14 @@ class Database:
         isolation: Isolation | None = None,
         durability: Durability | None = None,
         note: str | None = None,
+        token_key: bytes | None = None,
     ) -> ObjectSession:
         """A session that commits when told to; leaving it without commit() rolls back.
+
+        Args:
+            read_only: refuse changes. Such a session never conflicts, and remembers nothing of what it read.
+            isolation, durability, token_key: others than the handle's, see `pykesto.open`.
+            note: who commits and why; stored with the commit, and named by conflicts with it.
 
         Example:
             >>> import pykesto
@@ -85,7 +91,7 @@ class Database:
             ...     number = s.commit()
             >>> db.close()
         """
-        return self._new_session(read_only, isolation, durability, note, managed=False)
+        return self._new_session(read_only, isolation, durability, note, token_key, managed=False)
 
     def _new_session(
         self,
@@ -93,27 +99,37 @@ class Database:
         isolation: Isolation | None,
         durability: Durability | None,
         note: str | None,
+        token_key: bytes | None = None,
         *,
         managed: bool,
     ) -> ObjectSession:
         if self._closed:
             self._attached()
         options = self._options
-        if read_only or isolation is not None or durability is not None:
-            options = self._other_options(read_only, isolation, durability)
+        if read_only or isolation is not None or durability is not None or token_key is not None:
+            options = self._other_options(read_only, isolation, durability, token_key)
         return ObjectSession(self._attached, options, note, managed)
 
-    def _other_options(self, read_only: bool, isolation: Isolation | None, durability: Durability | None) -> Options:
-        """The handle's options with what differs; made once for each combination."""
-        asked = (read_only, isolation, durability)
+    def _other_options(
+        self,
+        read_only: bool,
+        isolation: Isolation | None,
+        durability: Durability | None,
+        token_key: bytes | None,
+    ) -> Options:
+        """The handle's options with what differs; most often made once for each combination."""
+        asked = (read_only, isolation, durability, token_key)
         found = self._others.get(asked)
         if found is None:
+            if len(self._others) > 100:
+                self._others.clear()
             mine = self._options
             found = self._others[asked] = Options(
                 durability=durability or mine.durability,
                 isolation=isolation or mine.isolation,
                 lock_timeout_s=mine.lock_timeout_s,
                 read_only=read_only or mine.read_only,
+                token_key=mine.token_key if token_key is None else token_key,
             )
         return found
 
@@ -124,8 +140,11 @@ class Database:
         isolation: Isolation | None = None,
         durability: Durability | None = None,
         note: str | None = None,
+        token_key: bytes | None = None,
     ) -> ObjectSession:
         """A session that commits at the end of its `with` block, and rolls back on an exception.
+
+        The arguments are those of `session`.
 
         Example:
             >>> import pykesto
@@ -134,19 +153,30 @@ class Database:
             ...     s.table("people")["ann"] = {"age": 40}
             >>> db.close()
         """
-        return self._new_session(read_only, isolation, durability, note, managed=True)
+        return self._new_session(read_only, isolation, durability, note, token_key, managed=True)
 
-    def run(self, fn: Callable[..., R], *args: Any, attempts: int = 10, **kwargs: Any) -> R:
+    def run(
+        self, fn: Callable[..., R], *args: Any, attempts: int = 10, retry_for: float | None = None, **kwargs: Any
+    ) -> R:
         """Call `fn(session, *args, **kwargs)` in a transaction, again in a fresh one after each ConcurrencyConflict.
 
-        Pauses between attempts grow, with jitter. After `attempts` the conflict is let out; nothing else is retried.
+        Pauses between attempts grow, with jitter. After `attempts`, or when `retry_for` seconds have passed, the
+        conflict is let out; nothing else is retried, nor is what is not `retryable`.
+
+        Example:
+            >>> import pykesto
+            >>> def count(s, name):
+            ...     row = s.table("visits").setdefault(name, {"n": 0})
+            ...     row["n"] += 1
+            ...     return row["n"]
+            >>> with pykesto.temporary() as db:
+            ...     db.run(count, "home"), db.run(count, "home", attempts=100, retry_for=2.5)
+            (1, 2)
         """
         _refuse_late(fn)
-        return self._run(fn, self.attempts(attempts), args, kwargs)
+        return self._run(fn, self.attempts(attempts, retry_for=retry_for), args, kwargs)
 
-    def _run(
-        self, fn: Callable[..., R], attempts: Iterator[Attempt], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> R:
+    def _run(self, fn: Callable[..., R], attempts: Attempts, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         for attempt in attempts:
             with attempt as session:
                 result = fn(session, *args, **kwargs)
@@ -156,20 +186,28 @@ class Database:
     def transactional(self, fn: Callable[A, R], /) -> Callable[..., R]: ...
     @overload
     def transactional(
-        self, fn: None = None, /, *, attempts: int = 10
+        self,
+        fn: None = None,
+        /,
+        *,
+        attempts: int = 10,
+        retry_for: float | None = None,
+        isolation: Isolation | None = None,
+        durability: Durability | None = None,
+        note: str | None = None,
     ) -> Callable[[Callable[A, R]], Callable[..., R]]: ...
-    def transactional(self, fn: Any = None, /, *, attempts: int = 10, **terms: Any) -> Any:
+    def transactional(self, fn: Any = None, /, **terms: Any) -> Any:
         """Decorate a function of (session, ...) so that it runs as `run` does, called without the session.
 
-        `terms`: isolation, durability, note, as for `transaction`.
+        `terms`: attempts, retry_for, isolation, durability, note, as for `attempts`.
         """
         if fn is None:
-            return functools.partial(self.transactional, attempts=attempts, **terms)
+            return functools.partial(self.transactional, **terms)
         _refuse_late(fn)
 
         @functools.wraps(fn)
         def runs(*args: Any, **kwargs: Any) -> Any:
-            return self._run(fn, self.attempts(attempts, **terms), args, kwargs)
+            return self._run(fn, self.attempts(**terms), args, kwargs)
 
         return runs
 
@@ -177,35 +215,29 @@ class Database:
         self,
         attempts: int = 10,
         *,
+        retry_for: float | None = None,
         isolation: Isolation | None = None,
         durability: Durability | None = None,
         note: str | None = None,
-    ) -> Iterator[Attempt]:
+    ) -> Attempts:
         """For a block: `for attempt in db.attempts(10): with attempt as s: ...`.
 
         Leave the block at its end, or by an exception: after `return` or `break` no further attempt can follow, and if
         the commit met a conflict nothing was written. `run` has no such edge.
+
+        Args:
+            attempts: how often to try at most.
+            retry_for: no attempt begins when so many seconds have passed since the first; None: `attempts` decides.
         """
         if attempts < 1:
             raise UsageError(f"attempts is {attempts}; at least one is needed")
         if self in _running.get():
             raise UsageError("a transaction of this database runs here already", hint="pass its session on instead")
-        for number in range(attempts):
-            session = self._new_session(False, isolation, durability, note, managed=True)
-            attempt = Attempt(self, session, number=number + 1, last=number == attempts - 1)
-            try:
-                yield attempt
-            except GeneratorExit:
-                if attempt.conflicted:
-                    _log.error(
-                        "a block of attempts() was left by return or break although its commit had met a conflict"
-                    )
-                raise
-            if attempt.succeeded:
-                return
-            time.sleep(
-                random.uniform(0, min(0.1, 0.001 * 2**number))
-            )  # jittered, so that the same two do not meet again
+
+        def begin() -> ObjectSession:
+            return self._new_session(False, isolation, durability, note, managed=True)
+
+        return Attempts(self, begin, attempts, retry_for)
 
     # Maintenance
 
@@ -272,14 +304,61 @@ class Database:
         return f"<Database {self._path}{' closed' if self._closed else ''}>"
 
 
-class Attempt:
-    """One attempt of `Database.attempts`: gives a session, commits it, swallows a conflict unless it is the last."""
+class Attempts:
+    """The attempts of one block, one after another until one succeeds. Made by `Database.attempts`."""
 
-    def __init__(self, database: Database, session: ObjectSession, *, number: int, last: bool) -> None:
-        self._database, self._session, self._number, self._last = database, session, number, last
+    def __init__(
+        self, database: Database, begin: Callable[[], ObjectSession], at_most: int, retry_for_s: float | None
+    ) -> None:
+        self._database, self._begin = database, begin
+        self._left = at_most
+        self._made = 0
+        self._began_s = time.monotonic()
+        self._retry_for_s = retry_for_s
+        self._pause_s = 0.0
+        self._attempt: Attempt | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Attempt:
+        if self._attempt is not None:
+            if not self._attempt.goes_on:
+                raise StopIteration
+            time.sleep(self._pause_s)
+        self._left -= 1
+        self._made += 1
+        self._attempt = Attempt(self._database, self._begin(), self)
+        return self._attempt
+
+    def another(self, conflict: ConcurrencyConflict) -> bool:
+        """Whether another attempt follows this conflict. The last one says how often it was tried."""
+        # Jittered, so that the same two do not meet again.
+        self._pause_s = random.uniform(0, min(0.1, 0.001 * 2 ** min(self._made, 10)))
+        late = self._retry_for_s is not None and self._passed_s() + self._pause_s > self._retry_for_s
+        if conflict.retryable and (late or not self._left):
+            conflict.hint = (
+                f"it was tried {self._made} times in {self._passed_s():.1f} s; allow more attempts, read less in the"
+                " transaction, or use isolation='snapshot' if what was read may change meanwhile"
+            )
+        return conflict.retryable and not late and self._left > 0
+
+    def _passed_s(self) -> float:
+        return time.monotonic() - self._began_s
+
+    def __del__(self) -> None:
+        if self._attempt is not None and self._attempt.goes_on:
+            _log.error("a block of attempts() was left by return or break although its commit had met a conflict")
+
+
+class Attempt:
+    """One attempt of `Database.attempts`: gives a session, commits it, swallows a conflict if another one follows."""
+
+    def __init__(self, database: Database, session: ObjectSession, attempts: Attempts) -> None:
+        self._database, self._session = database, session
+        self._attempts: Attempts | None = attempts  # until the end: it refers to this one
         self._token: contextvars.Token[tuple[Database, ...]] | None = None
-        self.succeeded = False
-        self.conflicted = False
+        self.goes_on = False  # it met a conflict, and another attempt is to follow
         self.version: int | None = None  # the commit's number, once it succeeded
 
     def __enter__(self) -> ObjectSession:
@@ -291,28 +370,21 @@ class Attempt:
     ) -> bool:
         assert self._token is not None
         _running.reset(self._token)
+        attempts, self._attempts = self._attempts, None
+        assert attempts is not None
         try:
             if error is None:
                 self.version = self._session._commit()
-                self.succeeded = True
                 self._session._committed()  # what this raises is no conflict of this commit
-            return isinstance(error, ConcurrencyConflict) and self._goes_on(error)
+                return False
+            self.goes_on = isinstance(error, ConcurrencyConflict) and attempts.another(error)
         except ConcurrencyConflict as conflict:
-            if self.succeeded or not self._goes_on(conflict):
+            self.goes_on = self.version is None and attempts.another(conflict)
+            if not self.goes_on:
                 raise
-            return True
         finally:
-            self._session._leave(self.succeeded)
-
-    def _goes_on(self, conflict: ConcurrencyConflict) -> bool:
-        """Whether another attempt follows. The last conflict says how often it was tried."""
-        self.conflicted = True
-        if self._last:
-            conflict.hint = (
-                f"it was tried {self._number} times; allow more attempts, read less in the transaction, "
-                "or use isolation='snapshot' if what was read may change meanwhile"
-            )
-        return not self._last
+            self._session._leave(self.version is not None)
+        return self.goes_on
 
 
 def _refuse_late(fn: Callable[..., Any]) -> None:
@@ -329,6 +401,7 @@ def open(
     durability: Durability = "full",
     isolation: Isolation = "serializable",
     lock_timeout: float | None = 10.0,
+    token_key: bytes | None = None,
 ) -> Database:
     """Open the database in the directory `path`. Any number of processes and threads may do so at once.
 
@@ -340,6 +413,7 @@ def open(
             process, not a power cut.
         isolation: "serializable": all that a session read is checked when it commits. "snapshot": only what it wrote.
         lock_timeout: seconds to wait for another process that commits; None for ever, 0 one try.
+        token_key: a secret of at least 16 bytes to sign `row.k_token` with; None: tokens are not signed.
 
     Raises:
         StorageError: the directory is missing (errno ENOENT) or can't be used.
@@ -357,7 +431,7 @@ def open(
         raise TypeError(f"path is a str or PathLike of str, not {type(text).__name__}")
     if "://" in text or text.startswith(":"):
         raise UsageError(f"{text!r} is no directory; only databases in a directory are supported so far")
-    options = Options(durability, isolation, lock_timeout, read_only)
+    options = Options(durability, isolation, lock_timeout, read_only, token_key)
     return Database(text, create=create, mode=mode, options=options)
 
 

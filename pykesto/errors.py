@@ -6,7 +6,8 @@
     │   ├── ReadOnlyError               a change through a read-only handle or session
     │   └── CodecError                  a value that can't be stored, or bytes that are no value; .path into it
     ├── ConcurrencyConflict             another commit changed what this one read or wrote; .conflicts
-    │   └── SnapshotExpired             the session was open past its lease
+    │   ├── SnapshotExpired             the session was open past its lease
+    │   └── StaleToken                  the row was changed since its k_token was made; not retryable
     ├── UniqueViolation                 .table .column .value .key
     ├── KeyExists (KeyError)            .table .key
     ├── NoResultFound (LookupError)     one() found nothing
@@ -27,6 +28,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "NoResultFound",
     "ReadOnlyError",
     "SnapshotExpired",
+    "StaleToken",
     "StorageError",
     "UniqueViolation",
     "UsageError",
@@ -116,7 +119,10 @@ class Conflict:
         key: the row's key, or None where a range or predicate conflicts.
         read_version: the number of the commit that this session read (0: there was no row).
         current_version: the number of the commit found now.
-        detail: what conflicts, in words: a predicate, the other commit's note.
+        detail: the range or predicate in words, for one without a key.
+        note: what the other commit says of itself, or None.
+        pid: the process that made it, or None where that is not known.
+        time: when it was made, in UTC, by the clock of that process; or None.
     """
 
     table: str
@@ -124,10 +130,25 @@ class Conflict:
     read_version: int
     current_version: int
     detail: str = ""
+    note: str | None = None
+    pid: int | None = None
+    time: datetime | None = None
 
     def __str__(self) -> str:
         what = f"{self.table}[{self.key!r}]" if self.key is not None else f"{self.table} where {self.detail}"
-        return f"{what} read at version {self.read_version}, now {self.current_version}"
+        read = f"read at version {self.read_version}" if self.read_version else "not there before"
+        return f"{what} ({read}) {self._by()}{self._who()}"
+
+    def _by(self) -> str:
+        return f"by version {self.current_version}" if self.current_version else "so that it is gone"
+
+    def _who(self) -> str:
+        """Whose commit it was, as far as it is known."""
+        parts = [] if self.pid is None else [f"process {self.pid}"]
+        if self.time is not None:
+            parts.append(f"at {self.time.replace(tzinfo=None).isoformat(' ', 'milliseconds')} UTC")
+        parts += [] if self.note is None else [repr(self.note)]
+        return f" of {', '.join(parts)}" if parts else ""
 
 
 class ConcurrencyConflict(Error):
@@ -143,6 +164,13 @@ class ConcurrencyConflict(Error):
     def __init__(self, conflicts: Sequence[Conflict] = (), *, message: str = "", hint: str = "") -> None:
         self.conflicts = tuple(conflicts)
         super().__init__(message or "another commit changed " + "; ".join(map(str, self.conflicts)), hint=hint)
+
+
+class StaleToken(ConcurrencyConflict):
+    """The row was changed since the token was made that `apply` was given; trying again would not help."""
+
+    retryable = False
+    hint = "show the row as it is now, with its new k_token, to whoever edits it"
 
 
 class SnapshotExpired(ConcurrencyConflict):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ._session import Observed, Savepoint, Session, one_of
+from .errors import UsageError
 from .store import Durability, Isolation, Terms
 
 __all__ = ["Observed", "Options", "Part", "Savepoint", "Session", "one_of"]
@@ -20,11 +21,14 @@ class Options:
     isolation: Isolation = "serializable"
     lock_timeout_s: float | None = 10.0
     read_only: bool = False
+    token_key: bytes | None = field(default=None, repr=False)
     terms: Terms = field(init=False)
 
     def __post_init__(self) -> None:
         one_of("durability", self.durability, ("full", "process"))
         one_of("isolation", self.isolation, ("serializable", "snapshot"))
+        if self.token_key is not None and not (isinstance(self.token_key, bytes) and len(self.token_key) >= 16):
+            raise UsageError("token_key is a secret of at least 16 bytes", hint="secrets.token_bytes(32)")
         terms = Terms(isolation=self.isolation, durability=self.durability, lock_timeout_s=self.lock_timeout_s)
         object.__setattr__(self, "terms", terms)
 

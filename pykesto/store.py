@@ -122,6 +122,10 @@ class Snapshot(Protocol):
 
     def tables(self) -> tuple[str, ...]: ...
 
+    def about(self, number: int) -> dict[str, Any]:
+        """Who made a commit, when and why, as fields of a `Conflict`; empty where that is not known (any more)."""
+        ...
+
     def close(self) -> None: ...
 
 

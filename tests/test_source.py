@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # What lies directly in the package (pykesto.NAME) -> its layer. A new name fails here until somebody places it.
 LAYER = {
     "objects": "objects",
-    **dict.fromkeys(["_session", "session", "_rows", "rows", "query", "tracked"], "session"),
+    **dict.fromkeys(["_session", "session", "_rows", "rows", "query", "tokens", "tracked"], "session"),
     "engine": "engine",
     **dict.fromkeys(["store", "_stored"], "store"),
     "codec": "codec",

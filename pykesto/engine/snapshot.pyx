@@ -8,6 +8,8 @@ from pykesto._stored cimport Row, stored
 from pykesto.engine.guard cimport unpack_row
 from pykesto.engine.overlay cimport Overlay, Version
 
+from datetime import datetime, timezone
+
 from pykesto.errors import ClosedError, UsageError
 
 cdef extern from "<unistd.h>" nogil:
@@ -102,6 +104,14 @@ cdef class BaseSnapshot:
     def tables(self):
         """The tables that there are, by their stored names."""
         return tuple(self.overlay.schema.tables())
+
+    def about(self, uint64_t number):
+        """Who made a commit, when and why, as fields of a `Conflict`; empty if that is not in memory any more."""
+        for applied in self.overlay.since(number - 1):
+            if applied.number == number:
+                made = datetime.fromtimestamp(applied.time_ms / 1000, timezone.utc) if applied.time_ms else None
+                return {"note": applied.about.get("note"), "pid": applied.about.get("pid"), "time": made}
+        return {}
 
     def close(self):
         """Give up the pins."""

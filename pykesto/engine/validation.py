@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from ..codec import decode, is_scalar_encoding, range_of
 from ..errors import ConcurrencyConflict, Conflict, UniqueViolation
@@ -59,17 +58,7 @@ def _conflicts(
 
 def _conflict(snapshot: BaseSnapshot, table: str, key: bytes, now: int) -> Conflict:
     seen = snapshot.get(table, key)
-    return Conflict(table, key, seen.version if seen else 0, now, _note(snapshot.overlay, now))
-
-
-def _note(overlay: Overlay, number: int) -> str:
-    applied = next((applied for applied in overlay.since(number - 1) if applied.number == number), None)
-    if applied is None:
-        return ""
-    about = [f"{name} {value}" for name, value in applied.about.items()]
-    if applied.time_ms:
-        about.append(f"at {datetime.fromtimestamp(applied.time_ms / 1000, UTC).isoformat(' ', 'milliseconds')}")
-    return ", ".join(about)
+    return Conflict(table, key, seen.version if seen else 0, now, **snapshot.about(now))
 
 
 def _predicate_conflicts(snapshot: BaseSnapshot, overlay: Overlay, reads: Reads) -> Iterator[Conflict]:
@@ -83,7 +72,8 @@ def _predicate_conflicts(snapshot: BaseSnapshot, overlay: Overlay, reads: Reads)
             assert now is not None
             images = (None if before is None else before.image, now.image)
             if any(image is not None and predicate.matches(key, image) for image in images):
-                yield Conflict(predicate.table, None, snapshot.version, now.number, str(predicate))
+                about = snapshot.about(now.number)
+                yield Conflict(predicate.table, None, snapshot.version, now.number, str(predicate), **about)
                 break
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from ..codec import encode_key, range_of
-from ..errors import UsageError
+from ..errors import Conflict, StaleToken, UsageError
 from ..query import Query
 from ..query.expressions import Condition, InRanges, Not
 from ..rows import PREFIX, Row, Table
 from ..session import Session
 from ..store import SCOPE_COLUMN
+from ..tokens import unpack_token
 from .persistent import Persistent, with_subclasses
 from .space import TABLE, ObjectSpace
 
@@ -46,6 +48,38 @@ class ObjectSession(Session):
         if found is None:
             found = self._parts[stored] = Table(self, name)
         return cast(Table, found)
+
+    def apply(self, token: str, changes: Mapping[str, Any] = MappingProxyType({})) -> Row:
+        """Change the row that `token`, its `k_token` of earlier, stands for, if nobody else did since.
+
+        Without `changes` it only looks. Returns the row.
+
+        Raises:
+            StaleToken: the row was changed or deleted since; `.conflicts` says by which commit.
+            UsageError: `token` is none, or not signed as it must be.
+
+        Example:
+            >>> import pykesto
+            >>> with pykesto.temporary() as db:
+            ...     with db.transaction() as s:
+            ...         s.table("pages")["home"] = {"text": "Hello"}
+            ...     with db.session() as s:
+            ...         token = s.table("pages")["home"].k_token
+            ...     with db.transaction() as s:
+            ...         row = s.apply(token, {"text": "Good morning"})
+            ...     with db.transaction() as s:
+            ...         s.apply(token, {"text": "Good evening"})
+            Traceback (most recent call last):
+            pykesto.errors.StaleToken: another commit changed pages['home'] ...
+        """
+        edited = unpack_token(token, self._options.token_key)
+        row: Row | None = self.table(edited.table).get(edited.key)
+        now = 0 if row is None else row.k_version or 0
+        if row is None or now != edited.version:
+            about = self._begin().about(now) if now else {}
+            raise StaleToken([Conflict(edited.table, edited.key, edited.version, now, **about)])
+        row.update(changes)
+        return row
 
     def add(self, obj: P) -> P:
         """Store an object, and with it all that it refers to, at the next commit. Returns it, with its `k_id` set."""

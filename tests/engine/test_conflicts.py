@@ -94,7 +94,7 @@ def test_the_note_of_the_commit_that_won_is_in_the_conflict(database: Path) -> N
                 winner.table("people")["ann"] = {"age": 2}
             with pytest.raises(ConcurrencyConflict) as caught:
                 loser.commit()
-            assert "import of monday" in caught.value.conflicts[0].detail
+            assert caught.value.conflicts[0].note == "import of monday"
 
 
 # What a session read, against what another one commits meanwhile. `reads` and `changes` take the table `people`, which

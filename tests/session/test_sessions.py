@@ -1,8 +1,11 @@
 """Sessions: when they begin and end, what they run again, and what they refuse."""
 
 import logging
+import os
+import pickle
 import threading
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +226,23 @@ def test_run_lets_the_conflict_out_after_the_last_attempt(db: pykesto.Database, 
     assert age(db) == 40 + 100 * attempts
 
 
+@pytest.mark.parametrize(("retry_for", "ran_at_last"), [(0.0, 1), (1000.0, 3), (None, 3)])
+def test_run_lets_the_conflict_out_when_its_time_is_over(
+    db: pykesto.Database, retry_for: float | None, ran_at_last: int
+) -> None:
+    ran = []
+
+    @db.transactional(attempts=3, retry_for=retry_for)
+    def unlucky(s: pykesto.Session) -> None:
+        ran.append(s)
+        s.table("people")["ann"]["age"] += 1
+        disturb(db)
+
+    with pytest.raises(ConcurrencyConflict, match=f"tried {ran_at_last} times"):
+        unlucky()
+    assert len(ran) == ran_at_last
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -380,6 +400,64 @@ def test_refresh_drops_the_changes_of_a_row(db: pykesto.Database) -> None:
         s.refresh(row)
         assert row["age"] == 40
         assert s.dirty == ()
+
+
+# Terms, and what is told of commits
+
+
+def test_a_commit_may_check_less_than_its_session_would(db: pykesto.Database) -> None:
+    with db.session() as s:
+        assert s.table("people")["ann"]["age"] == 40
+        s.table("people")["bob"] = {}
+        disturb(db)
+        with pytest.raises(ConcurrencyConflict):
+            s.commit()
+        with pytest.raises(UsageError, match="serialisable"):
+            s.commit(isolation="serialisable")  # type: ignore[arg-type]
+        s.commit(isolation="snapshot")
+    with db.session(isolation="snapshot") as s:
+        assert s.table("people")["ann"]["age"] == 140
+        s.table("people")["bob"] = {}
+        disturb(db)
+        with pytest.raises(ConcurrencyConflict):
+            s.commit(isolation="serializable")
+        s.rollback()
+
+
+def test_a_conflict_tells_who_committed_when_and_why(db: pykesto.Database) -> None:
+    with db.session() as s:
+        people = s.table("people")
+        assert people["ann"]["age"] == people.query.sum("age") == 40
+        people["eve"] = {}
+        before = datetime.now(UTC)
+        with db.session(note="to be replaced") as other:
+            other.table("people")["ann"]["age"] += 1
+            other.note = "birthday of ann"
+            number = other.commit()
+        with pytest.raises(ConcurrencyConflict) as caught:
+            s.commit()
+        row, predicate = caught.value.conflicts
+        for conflict in row, predicate:
+            assert (conflict.table, conflict.note, conflict.pid) == ("people", "birthday of ann", os.getpid())
+            assert conflict.current_version == number
+            assert conflict.time is not None
+            assert before - timedelta(seconds=1) <= conflict.time <= datetime.now(UTC)
+        assert (row.key, predicate.key) == ("ann", None)
+        text = str(caught.value)
+        assert (
+            f"people['ann'] (read at version {row.read_version}) by version {number} of process {os.getpid()}" in text
+        )
+        assert "'birthday of ann'" in text and "people where" in text and "run the transaction again" in text
+        assert pickle.loads(pickle.dumps(caught.value)).conflicts == caught.value.conflicts
+        s.rollback()
+
+
+def test_a_note_is_text(db: pykesto.Database) -> None:
+    with db.session(note=5) as s:  # type: ignore[arg-type]
+        s.table("people")["bob"] = {}
+        with pytest.raises(TypeError, match="note"):
+            s.commit()
+        s.rollback()
 
 
 # Ends that nobody asked for
