@@ -11,6 +11,7 @@ cdef class TableCore:
     cdef Py_ssize_t _prune_at
     cdef bint _plain
     cdef set _keys
+    cdef list _merging
     cdef long _keys_epoch
 
     cdef object lookup(self, bytes key)
@@ -30,7 +31,7 @@ cdef class RowCore:
     cdef readonly TableCore _table
     cdef readonly bytes _key
     cdef dict _columns
-    cdef bytes _image
+    cdef bytes _image, _base, _sent
     cdef object _version
     cdef long _loaded
     cdef int _state

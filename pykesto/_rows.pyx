@@ -17,7 +17,9 @@ from collections.abc import Mapping, MutableMapping
 
 from pykesto.codec import decode_key
 from pykesto.errors import CodecError, UsageError
+from pykesto.merging import difference as _difference
 from pykesto.store import KEY_BYTES_MAX as _KEY_BYTES_MAX
+from pykesto.store import Merge as _Merge
 from pykesto.tokens import Edited as _Edited
 from pykesto.tokens import pack_token as _pack_token
 from pykesto.tracked import HOLDERS as _HOLDERS
@@ -45,7 +47,8 @@ cdef class RowCore:
     """One row, live in its session.
 
     What it holds is in `_columns`, or packed in `_image`, or, where both are there, in both alike. A change drops
-    the image. Neither: not loaded, or, if it was looked up in this epoch, not there.
+    the image. Neither: not loaded, or, if it was looked up in this epoch, not there. `_base` is the image in the
+    snapshot of a row that was read and not replaced since, `_sent` one that a commit may have merged with others.
     """
 
     @property
@@ -124,8 +127,12 @@ cdef class RowCore:
             self._version = None
         else:
             version = found.version
+            self._base = found.image
+            if self._sent is not None and self._sent != self._base:
+                self._version = None  # the commit merged it with another
+            self._sent = None
             if version != self._version or self._columns is None and self._image is None:
-                self.become(None, found.image)
+                self.become(None, self._base)
                 self._version = version
         return 0
 
@@ -139,7 +146,7 @@ cdef class RowCore:
     cdef int unload(self) except -1:
         """Be as one that was never read."""
         self.become(None, None)
-        self._state, self._version, self._loaded = CLEAN, None, -1
+        self._state, self._version, self._loaded, self._base = CLEAN, None, -1, None
         return 0
 
     cdef bytes packed(self):
@@ -179,7 +186,7 @@ cdef class RowCore:
         elif self._state == CLEAN:
             self._state, self._version = WRITTEN, None
         self.become(None, image)
-        self._loaded = epoch
+        self._loaded, self._base = epoch, None
         self._table.note(self)
         return 0
 
@@ -204,7 +211,7 @@ cdef class RowCore:
 
     def __setitem__(self, column, value):
         cdef dict columns
-        require_column(column)
+        named(column)
         self.touch()
         columns = self._columns
         old = columns.get(column, _absent)
@@ -308,10 +315,10 @@ cdef class TableCore:
     for a row of the snapshot that is deleted. `_rows` has a weak reference to each row that somebody may hold.
     """
 
-    def __init__(self, Session session not None, str name not None):
+    def __init__(self, Session session not None, str name not None, str prefix not None=_prefix):
         self._session = session
         self.label = name
-        self.table = _prefix + name
+        self.table = prefix + name
         self._rows = {}
         self._changed = {}
         self._plain = True
@@ -497,6 +504,12 @@ cdef class TableCore:
             row.fill(found)
         return row
 
+    def set_beginning(self, RowCore row not None):
+        """Let a new row count as one that was empty, where it is merged with one that another session made."""
+        row.settle_version()
+        if row._state == NEW:
+            row._base = b""
+
     def delete(self, RowCore item not None):
         """Delete a row."""
         self._session.require_writable()
@@ -518,6 +531,27 @@ cdef class TableCore:
         return item._key
 
     # As a part of its session
+
+    def merge_of(self, dict changes not None):
+        """How these changes may be merged with what other commits make of the rows, by the policies of columns."""
+        cdef RowCore row
+        cdef dict rows = {}
+        self._merging = None
+        if self._plain:
+            return None
+        policies = self.merges()
+        if not policies:
+            return None
+        self._merging = []
+        for change in self._changed.values():
+            if isinstance(change, RowCore):
+                row = <RowCore>change
+                if row._base is not None and row._state != DELETED:
+                    done = _difference(policies, row._base, changes[row._key])
+                    if done is not None:
+                        rows[row._key] = done
+                        self._merging.append((row, changes[row._key]))
+        return _Merge(policies, rows) if rows else None
 
     def require_indexes(self):
         """None: a table has the indexes that were made by hand."""
@@ -573,6 +607,9 @@ cdef class TableCore:
                         self._rows.pop(row._key, None)
                     else:
                         row._state, row._version = CLEAN, number
+            for merged, image in self._merging or ():
+                (<RowCore>merged)._sent = image
+            self._merging = None
         self._changed, self._plain = {}, True
 
     def rolled_back(self):
@@ -585,7 +622,8 @@ cdef class TableCore:
         for key, change in self._changed.items():
             if isinstance(change, RowCore):
                 row = <RowCore>change
-                saved[key] = _Saved(row, row._state, row._version, None if row._state == DELETED else row.packed())
+                image = None if row._state == DELETED else row.packed()
+                saved[key] = _Saved(row, row._state, row._version, image, row._base)
             else:
                 saved[key] = change
         return saved
@@ -617,15 +655,16 @@ cdef class _Saved:
     cdef RowCore row
     cdef int state
     cdef object version
-    cdef bytes image
+    cdef bytes image, base
 
-    def __init__(self, RowCore row, int state, version, bytes image):
-        self.row, self.state, self.version, self.image = row, state, version, image
+    def __init__(self, RowCore row, int state, version, bytes image, bytes base):
+        self.row, self.state, self.version, self.image, self.base = row, state, version, image, base
 
     cdef int give_back(self, TableCore table) except -1:
         cdef RowCore row = self.row
         row.become(None, self.image)
         row._state, row._version, row._loaded = self.state, self.version, table._session._epoch
+        row._base = self.base
         table._rows[row._key] = PyWeakref_NewRef(row, None)
         table.note(row)
         return 0
@@ -636,7 +675,12 @@ cdef dict plain(bytes image):
     return row_of(PyBytes_AS_STRING(image), PyBytes_GET_SIZE(image), None)
 
 
-cdef int require_column(name) except -1:
+def require_column(name):
+    """Refuse what can be no column's name."""
+    named(name)
+
+
+cdef int named(name) except -1:
     if type(name) is not str and not isinstance(name, str):
         raise TypeError(f"a column's name is a str, not {type(name).__name__}")
     if not name:
@@ -656,5 +700,5 @@ cdef bytes packed_row(columns):
         return image_of(columns, None)
     except CodecError:
         for name in columns:
-            require_column(name)
+            named(name)
         raise

@@ -267,14 +267,18 @@ cdef class Session:
         return number
 
     cdef Writes _writes(self):
-        cdef dict rows = {}
+        cdef dict rows = {}, merges = None
         for part in list(self._parts.values()):
             changes = part.changes()
             if changes:
                 rows[part.table] = changes
+                merge = part.merge_of(changes)
+                if merge is not None:
+                    merges = merges or {}
+                    merges[part.table] = merge
         for part in list(self._parts.values()):
             part.require_indexes()
-        return Writes(rows, self._schema) if rows or self._schema else _NO_WRITES
+        return Writes(rows, self._schema, merges) if rows or self._schema else _NO_WRITES
 
     cdef object _written(self, snapshot, writes, terms):
         reads = self._reads if self._reads is not None else _NO_READS

@@ -24,7 +24,7 @@ from .engine.checkpoint import Outcome
 from .engine.stats import Stats, stats
 from .errors import ClosedError, ConcurrencyConflict, ReadOnlyError, UsageError
 from .objects import ObjectSession
-from .rows import names_of_tables
+from .rows import forget_policies, names_of_tables
 from .session import Options
 from .store import Durability, Isolation, SchemaChange
 
@@ -276,6 +276,7 @@ class Database:
         def drop(session: ObjectSession) -> None:
             table = session.table(name)
             table.query.delete()
+            forget_policies(table)
             session._change_schema(SchemaChange("drop_table", table.table))
 
         # Rows that others add meanwhile must be seen, whatever the handle's isolation: they would have no table.

@@ -9,17 +9,23 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from typing import Any
+from typing import Any, Literal, cast
 
-from ._rows import PREFIX, Row, TableCore
+from ._rows import PREFIX, Row, TableCore, require_column
 from .codec import decode as decode_value
-from .codec import decode_key, encode_key, prefix_range
+from .codec import decode_key, decode_row, encode_key, prefix_range
 from .errors import KeyExists, UsageError
+from .merging import POLICIES
 from .query import Condition, Query
 from .query.expressions import KeyRange
+from .session import Session, one_of
 from .store import IndexDefinition, SchemaChange, Snapshot
 
 __all__ = ["PREFIX", "Row", "Table", "names_of_tables", "new_id"]
+
+
+MERGES = "merges"  # the table of all tables' policies, by stored name
+MergePolicy = Literal["counter", "max", "min", "set_add", "last"]
 
 
 def names_of_tables(stored: Iterable[str]) -> tuple[str, ...]:
@@ -79,9 +85,12 @@ class Table(TableCore, MutableMapping[Any, Row]):
 
     def setdefault(self, key: Any, default: Mapping[str, Any] = {}) -> Row:
         """The row of a key, once it was set to `default` if there was none."""
-        if key not in self:
+        row: Row | None = self.get(key)
+        if row is None:
             self[key] = default
-        return self[key]
+            row = self[key]
+            self.set_beginning(row)
+        return row
 
     def pop(self, key: Any, *default: Any) -> Any:
         """Delete a row and return what it was, a plain dict; `default`, or KeyError, if there is none."""
@@ -109,6 +118,54 @@ class Table(TableCore, MutableMapping[Any, Row]):
     def add_many(self, rows: Iterable[Mapping[str, Any]]) -> list[uuid.UUID]:
         """`add` each; the new keys in order."""
         return [self.add(columns) for columns in rows]
+
+    # Merging
+
+    def merge(self, column: str, policy: MergePolicy | None) -> None:
+        """Let commits that change `column` of one row at the same time go together, in place of a conflict.
+
+        The policy is stored with the next commit, for all processes. It goes for rows that a session read, or got by
+        `setdefault`, and changed in columns with policies only: what it did is done to the row as another commit left
+        it. What else the session made of the value that it read is then not checked.
+
+        Args:
+            policy: "counter": add what was added to a number. "max", "min": keep the greater, or lesser, of values
+                that only rise, or fall. "set_add": keep what was added to a set. "last": the later commit wins.
+                None: no policy any more.
+
+        Example:
+            >>> import pykesto
+            >>> with pykesto.temporary() as db:
+            ...     with db.transaction() as s:
+            ...         s.table("pages").merge("hits", "counter")
+            ...         s.table("pages")["home"] = {"hits": 0}
+            ...     with db.session() as one, db.session() as other:
+            ...         for session in one, other:
+            ...             session.table("pages")["home"]["hits"] += 1
+            ...         numbers = one.commit(), other.commit()
+            ...     with db.session() as s:
+            ...         s.table("pages")["home"]["hits"]
+            2
+        """
+        require_column(column)
+        if policy is not None:
+            one_of("policy", policy, POLICIES)
+        if self.merges().get(column) == policy:
+            return
+        row = _policies(self._session).setdefault(self.table)
+        if policy is None:
+            del row[column]
+        else:
+            row[column] = policy
+
+    def merges(self) -> dict[str, str]:
+        """The policies of columns: `{"hits": "counter"}`."""
+        if MERGES in self._session._parts:
+            row = _policies(self._session).get(self.table)
+            return {} if row is None else row.to_dict()
+        # That it was read is not remembered: a commit by an older policy is none the worse.
+        found = self._session._begin().get(MERGES, encode_key(self.table))
+        return {} if found is None else decode_row(found.image)
 
     # Indexes
 
@@ -172,3 +229,34 @@ class Table(TableCore, MutableMapping[Any, Row]):
 
     def set(self, item: Row, column: str, value: Any) -> None:
         item[column] = value
+
+
+class _EveryColumn(dict[str, str]):
+    """The same policy for each column that there may be."""
+
+    def get(self, column: str, default: Any = None) -> Any:
+        return "last"
+
+    __getitem__ = get
+
+    def __contains__(self, column: object) -> bool:
+        return True
+
+
+class _Policies(Table):
+    """The policies of all tables: that several workers declare the same when they start is no conflict."""
+
+    def merges(self) -> dict[str, str]:
+        return _EveryColumn({"": "last"})
+
+
+def _policies(session: Session) -> _Policies:
+    found = session._parts.get(MERGES)
+    if found is None:
+        found = session._parts[MERGES] = _Policies(session, MERGES, "")
+    return cast(_Policies, found)
+
+
+def forget_policies(table: Table) -> None:
+    """Drop the policies of a table that goes away."""
+    _policies(table._session).pop(table.table, None)

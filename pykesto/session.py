@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ._session import Observed, Savepoint, Session, one_of
 from .errors import UsageError
-from .store import Durability, Isolation, Terms
+from .store import Durability, Isolation, Merge, Terms
 
 __all__ = ["Observed", "Options", "Part", "Savepoint", "Session", "one_of"]
 
@@ -51,6 +51,10 @@ class Part(Protocol):
 
     def changes(self) -> dict[bytes, bytes | None]:
         """Packed rows by encoded key; None deletes. Once committed the store may keep it: it changes no more."""
+        ...
+
+    def merge_of(self, changes: dict[bytes, bytes | None]) -> Merge | None:
+        """How these changes may be merged with those of others."""
         ...
 
     def require_indexes(self) -> None:

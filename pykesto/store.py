@@ -69,19 +69,16 @@ class Predicate(Protocol):
     def matches(self, key: bytes, image: bytes) -> bool: ...
 
 
-MergePolicy = Literal["counter", "max", "min", "set_add", "last"]
-
-
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """How rows of a table may be merged with what other commits made of them.
+    """How rows of a table may be merged with what other commits made of them; see `pykesto.merging`.
 
     `policies` has every column of the table that has one. `rows` has, for rows whose session changed only such
     columns, what it did to each: an encoded operand, by the column's policy: what was added (counter, set_add), or
     the value written (max, min, last; None: the column was taken out).
     """
 
-    policies: dict[str, MergePolicy]
+    policies: dict[str, str]
     rows: dict[bytes, dict[str, bytes | None]]
 
 

@@ -19,7 +19,7 @@ LAYER = {
     **dict.fromkeys(["_session", "session", "_rows", "rows", "query", "tokens", "tracked"], "session"),
     "engine": "engine",
     **dict.fromkeys(["store", "_stored"], "store"),
-    "codec": "codec",
+    **dict.fromkeys(["codec", "merging"], "codec"),
     "journal": "journal",
     **dict.fromkeys(["tc", "_tc"], "tc"),
     **dict.fromkeys(["files", "_system", "_locks"], "files"),

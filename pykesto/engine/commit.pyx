@@ -7,6 +7,7 @@ and one record is appended. Nobody waits for a sync with that lock held. No user
 cimport cython
 from libc.stdint cimport uint64_t
 
+from pykesto._stored cimport Writes
 from pykesto.engine.content cimport Commit, pack_commit
 from pykesto.engine.overlay cimport Overlay
 from pykesto.engine.snapshot cimport BaseSnapshot
@@ -18,7 +19,7 @@ import time
 
 from pykesto import failpoints as _failpoints
 from pykesto.engine.layout import require_index_name
-from pykesto.engine.validation import check_unique, refuse_other_index, validate
+from pykesto.engine.validation import check_unique, refuse_other_index, validate, with_merged
 from pykesto.errors import CommitUnknown, SnapshotExpired, StorageError
 from pykesto.failpoints import off
 
@@ -94,7 +95,11 @@ cdef class Committer:
             if snapshot.overlay is not view.overlay and not force:
                 raise SnapshotExpired(message=f"the session at version {snapshot.version} was open past its lease")
             if not force and not self.still_fits(snapshot, reads, writes, terms.isolation == "serializable"):
-                validate(snapshot, reads, writes, terms.isolation)
+                merged = validate(snapshot, reads, writes, terms.isolation)
+                if merged:
+                    writes = Writes(with_merged(writes.rows, merged), writes.schema)
+                    commit = Commit(writes.rows, commit.schema, commit.about, commit.time_ms)
+                    payload = pack_commit(commit)
             if writes.schema:
                 refuse_other_index(view.overlay, writes)
             if self.needs_unique_check(writes):

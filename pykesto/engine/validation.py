@@ -14,6 +14,7 @@ from dataclasses import replace
 from ..codec import decode, is_scalar_encoding, range_of
 from ..errors import ConcurrencyConflict, Conflict, UniqueViolation
 from ..failpoints import ACTIVE, off
+from ..merging import combined, differs_elsewhere
 from ..store import SCOPE_COLUMN, IndexDefinition, Isolation, Reads, Writes
 from .overlay import Overlay, column_value
 from .snapshot import BaseSnapshot
@@ -21,25 +22,36 @@ from .snapshot import BaseSnapshot
 _REPORTED = 5
 
 
-def validate(snapshot: BaseSnapshot, reads: Reads, writes: Writes, isolation: Isolation) -> None:
+Rows = dict[str, dict[bytes, bytes | None]]
+
+
+def validate(snapshot: BaseSnapshot, reads: Reads, writes: Writes, isolation: Isolation) -> Rows:
     """Raise ConcurrencyConflict if a commit since `snapshot` changed what this one wrote or read.
 
-    The overlay stands at the journal's end. Keys in conflicts are encoded; the session makes them readable.
+    Returns the rows to write in place of others: those that are merged with what another commit made of them. The
+    overlay stands at the journal's end. Keys in conflicts are encoded; the session makes them readable.
     """
     overlay = snapshot.overlay
+    merged: Rows = {}
     if overlay.version == snapshot.version:
-        return
+        return merged
     found = []
-    for conflict in _conflicts(snapshot, overlay, reads, writes, isolation):
+    for conflict in _conflicts(snapshot, overlay, reads, writes, isolation, merged):
         found.append(conflict)
         if len(found) == _REPORTED:
             break
     if found:
         raise ConcurrencyConflict(found)
+    return merged
+
+
+def with_merged(rows: Rows, merged: Rows) -> Rows:
+    """The rows of a commit, those that were merged in place of what the session had."""
+    return {table: {**images, **merged.get(table, {})} for table, images in rows.items()}
 
 
 def _conflicts(
-    snapshot: BaseSnapshot, overlay: Overlay, reads: Reads, writes: Writes, isolation: Isolation
+    snapshot: BaseSnapshot, overlay: Overlay, reads: Reads, writes: Writes, isolation: Isolation, merged: Rows
 ) -> Iterator[Conflict]:
     tables: list[tuple[str, set[bytes]]] = [(name, set(rows)) for name, rows in writes.rows.items()]
     if ACTIVE and off("validate.writes"):
@@ -51,9 +63,31 @@ def _conflicts(
         for key in keys:
             newest = overlay.newest(name, key)
             if newest is not None and newest.number > snapshot.version:
-                yield _conflict(snapshot, name, key, newest.number)
+                checked = isolation == "serializable" and key in reads.keys.get(name, ())
+                image = _merged(snapshot, writes, name, key, newest.image, checked=checked)
+                if image is None:
+                    yield _conflict(snapshot, name, key, newest.number)
+                else:
+                    merged.setdefault(name, {})[key] = image
     if isolation == "serializable" and reads.predicates and not (ACTIVE and off("validate.predicates")):
         yield from _predicate_conflicts(snapshot, overlay, reads)
+
+
+def _merged(
+    snapshot: BaseSnapshot, writes: Writes, table: str, key: bytes, newest: bytes | None, *, checked: bool
+) -> bytes | None:
+    """A row as its session and other commits made it; None: their changes do not go together.
+
+    Where what was read is checked, others may only have changed columns that have a policy too.
+    """
+    merge = writes.merges.get(table) if writes.merges else None
+    if merge is None or newest is None or key not in merge.rows:
+        return None
+    if checked:
+        seen = snapshot.get(table, key)
+        if differs_elsewhere(merge.policies, b"" if seen is None else seen.image, newest):
+            return None
+    return combined(merge.policies, newest, merge.rows[key])
 
 
 def _conflict(snapshot: BaseSnapshot, table: str, key: bytes, now: int) -> Conflict:

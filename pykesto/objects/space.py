@@ -221,6 +221,9 @@ class ObjectSpace:
             del found[key]
         return found
 
+    def merge_of(self, changes: dict[bytes, bytes | None]) -> None:
+        """None: attributes have no policies."""
+
     def require_indexes(self) -> None:
         if not self._changed:
             return
