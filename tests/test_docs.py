@@ -48,7 +48,7 @@ def run_first(directory: Path) -> None:
     runpy.run_path(str(ROOT / "examples" / "first.py"), run_name="__main__")
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/tutorial.md", "docs/driver.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/tutorial.md", "docs/driver.md", "docs/isolation.md"])
 def test_the_examples_of_a_document_run_as_they_stand(document: str, tmp_path: Path) -> None:
     assert blocks(document), f"{document} has no example"
     assert run_in(tmp_path, run_document, document) == 0
