@@ -1,107 +1,72 @@
-"""Processes on one database that are killed in the midst of commits; their history is checked meanwhile and afterwards.
+"""Processes on one database that are killed, stopped and starved in the midst of commits; all they did is checked.
 
-Workers move money between accounts, race for unique names, and re-link a ring of objects, until they are killed. A
-watcher checks snapshot after snapshot. At the end all are killed at once, and a fresh process recovers and verifies.
-The seed decides what workers try and whom the kills meet; how processes meet one another is never the same twice.
+Workers transact until they are killed; others watch from outside. After each round all are killed at once, and a fresh
+process recovers and verifies. The seed decides what is tried and whom faults meet; how processes meet one another is
+never the same twice. Exit status: 0 all is well, 1 a violation was found, 2 an option was wrong.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pykesto
 
+from .options import Options, parser
+from .page import page
+from .progress import Progress
+from .report import as_json, show
 from .run import Failed, Run
-from .verify import Found
-
-PROBLEMS_SHOWN = 20
-
-
-def number(kind: Callable[[str], float], least: float, most: float) -> Callable[[str], float]:
-    def convert(text: str) -> float:
-        value = kind(text)
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and {most:g}")
-        return value
-
-    convert.__name__ = "number" if kind is float else "whole number"
-    return convert
-
-
-def arguments(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m stress", description=(__doc__ or "").partition("\n\n")[2])
-    add = parser.add_argument
-    add("--processes", type=number(int, 1, 500), default=4, metavar="N", help="workers at a time (4)")
-    add("--seconds", type=number(float, 0.5, 1e6), default=10.0, metavar="S", help="how long they run (10)")
-    add("--seed", type=number(int, 0, 2**63), metavar="N", help="of what is tried and who is killed (a random one)")
-    add("--durability", choices=["full", "process"], default="full", help="of the commits (full)")
-    add("--isolation", choices=["serializable", "snapshot"], default="serializable", help="(serializable)")
-    kill = "mean seconds between two kills, 0 for none before the end (1)"
-    add("--kill", type=number(float, 0, 1e6), default=1.0, metavar="S", help=kill)
-    add("--path", type=Path, help="a new directory for the database, which is kept (a temporary one)")
-    add("--json", action="store_true", help="print one JSON object at the end, and nothing else")
-    return parser.parse_args(argv)
-
-
-def report(run: Run, found: Found, seed: int, where: str) -> None:
-    """Tell people how it went."""
-    options, each = run.options, ", ".join(f"{name} {count:,}" for name, count in found.workloads.items())
-    print(
-        f"seed {seed}, {options.processes} processes, {options.seconds:g} s, {options.durability}, {options.isolation}"
-    )
-    print(f"{found.commits:,} commits ({each}), {found.acknowledged:,} of them acknowledged; {found.refused:,} refused")
-    print(f"{found.conflicts:,} conflicts retried; {run.snapshots:,} snapshots watched; {run.killed} killed one by one")
-    torn = f"{found.recovered_records:,} records read, {found.discarded_bytes} bytes of a torn end discarded"
-    print(f"recovered in {found.recovery_ms:.0f} ms: {torn}")
-    for problem in found.problems[:PROBLEMS_SHOWN]:
-        print(f"stress: {problem}", file=sys.stderr)
-    if found.problems:
-        print(f"stress: {len(found.problems)} problems; seed {seed}; {where}", file=sys.stderr)
-    else:
-        print(f"stress: ok{'; ' + where if where else ''}")
 
 
 def main(argv: list[str]) -> int:
-    options = arguments(argv)
-    if (
-        options.path is not None
-        and options.path.exists()
-        and (not options.path.is_dir() or any(options.path.iterdir()))
-    ):
-        print(f"stress: --path {options.path} is not empty; give a new directory", file=sys.stderr)
+    given = parser(__doc__ or "").parse_args(argv)
+    if given.path is not None and given.path.exists() and (not given.path.is_dir() or any(given.path.iterdir())):
+        print(f"stress: --path {given.path} is not empty; give a new directory", file=sys.stderr)
         return 2
-    seed = int.from_bytes(os.urandom(4), "big") if options.seed is None else options.seed
+    values = {name: value for name, value in vars(given).items() if name not in ("path", "html", "json")}
+    values["seed"] = int.from_bytes(os.urandom(4), "big") if given.seed is None else given.seed
     try:
-        directory = options.path or Path(tempfile.mkdtemp(prefix="pykesto-stress."))
+        directory = given.path or Path(tempfile.mkdtemp(prefix="pykesto-stress."))
         directory.mkdir(parents=True, exist_ok=True)
+        if given.html is not None:
+            given.html.touch()
     except OSError as error:
         print(f"stress: can't make {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
-    run, found = Run(options, directory, seed), None
-    try:
-        found = run.run()
-    except (Failed, pykesto.Error, KeyboardInterrupt) as error:
-        found = Found(problems=[*run.problems, str(error) or "interrupted"])
-    finally:
-        run.end()
-        keep = options.path is not None or found is None or bool(found.problems)
-        if not keep:
-            shutil.rmtree(directory)
-    where = f"the database is kept in {directory}" if keep else ""
-    if options.json:
-        chosen = {name: value for name, value in vars(options).items() if name not in ("path", "json")} | {"seed": seed}
-        counts = {"killed": run.killed, "snapshots": run.snapshots, "path": str(directory) if keep else None}
-        print(json.dumps({**chosen, **counts, **vars(found)}, indent=2))
+    said = run(Options(**values), directory.absolute(), keep=given.path is not None, quiet=given.json)
+    if given.html is not None:
+        given.html.write_text(page(said))
+    if given.json:
+        print(json.dumps(said, indent=2))
     else:
-        report(run, found, seed, where)
-    return 1 if found.problems else 0
+        show(said)
+    return 0 if said["passed"] else 1
+
+
+def run(options: Options, directory: Path, *, keep: bool, quiet: bool) -> dict[str, object]:
+    progress = Progress() if sys.stderr.isatty() and not quiet else None
+    one = Run(options, directory, progress)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        one.run()
+    except (Failed, pykesto.Error, OSError) as error:
+        one.problems.append(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        one.problems.append("interrupted")
+    finally:
+        one.close()
+        if progress is not None:
+            progress.clear()
+    keep = keep or bool(one.problems)
+    if not keep:
+        shutil.rmtree(directory)
+    return as_json(one, str(directory) if keep else None)
 
 
 if __name__ == "__main__":

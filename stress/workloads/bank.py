@@ -7,20 +7,19 @@ from collections.abc import Iterator
 
 import pykesto
 
-from .workload import Said, Step
+from .workload import Model, Said, Step
 
 
-class Bank:
+class Bank(Model):
     """Money moves between accounts; none appears or vanishes."""
 
     ACCOUNTS, START = 16, 1000
 
     def __init__(self) -> None:
-        self.balances = [self.START] * self.ACCOUNTS
-        self.versions: dict[int, int] = {}
+        super().__init__("accounts")
 
     @staticmethod
-    def create(s: pykesto.Session) -> None:
+    def create(s: pykesto.Session, size: int) -> None:
         for number in range(Bank.ACCOUNTS):
             s.table("accounts")[number] = {"balance": Bank.START}
 
@@ -42,16 +41,6 @@ class Bank:
             yield f"bank: {len(balances)} accounts hold {sum(balances)}, not {Bank.ACCOUNTS * Bank.START}"
 
     def play(self, step: Step, said: Said, version: int) -> Iterator[str]:
-        self.balances[said["giver"]] -= said["amount"]
-        self.balances[said["taker"]] += said["amount"]
-        self.versions |= {said["giver"]: version, said["taker"]: version}
+        for account, amount in ((said["giver"], -said["amount"]), (said["taker"], said["amount"])):
+            self.change(account, version, balance=self.rows[account][0]["balance"] + amount)
         yield from ()
-
-    def compare(self, s: pykesto.Session) -> Iterator[str]:
-        for row in s.table("accounts").range():
-            number, found = row.k_key, row["balance"]
-            if found != self.balances[number]:
-                yield f"bank: account {number} holds {found}, its transfers add up to {self.balances[number]}"
-            if row.k_version != self.versions.get(number, row.k_version):
-                last = self.versions[number]
-                yield f"bank: account {number} is of commit {row.k_version}, its last transfer of {last}"

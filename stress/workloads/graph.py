@@ -24,10 +24,10 @@ class Ring:
     SIZE = 20
 
     def __init__(self) -> None:
-        self.labels = list(range(self.SIZE))
+        self.labels: list[int] = []
 
     @staticmethod
-    def create(s: pykesto.Session) -> None:
+    def create(s: pykesto.Session, size: int) -> None:
         nodes = [Node(label=label) for label in range(Ring.SIZE)]
         for at, node in enumerate(nodes):
             node.prev, node.next = nodes[at - 1], nodes[(at + 1) % Ring.SIZE]
@@ -71,6 +71,9 @@ class Ring:
                 yield f"graph: before {node.label} is {node.prev.label}, and not {nodes[at - 1].label}"
         if (count := s.query(Node).count()) != Ring.SIZE:
             yield f"graph: there are {count} nodes, not {Ring.SIZE}"
+
+    def load(self, s: pykesto.Session) -> None:
+        self.labels = [node.label for node in Ring.around(s)]
 
     def play(self, step: Step, said: Said, version: int) -> Iterator[str]:
         if said["after"] is not None:
