@@ -60,7 +60,7 @@ class Watcher:
 
 def run_watcher(task: Task) -> None:
     """Tell of each snapshot what is wrong with it, and how large the journal and the overlay are."""
-    begin_process()
+    begin_process(task)
 
     def watch() -> None:
         watcher, notes = Watcher(task), Notes(task.records / f"sizes-{task.number}")
@@ -75,7 +75,7 @@ def run_watcher(task: Task) -> None:
 
 def run_checker(task: Task) -> None:
     """Check the history of the round so far, again and again."""
-    begin_process()
+    begin_process(task)
 
     def check_all() -> None:
         history = History(task.records)
@@ -98,7 +98,7 @@ def level_of(isolation: str) -> str:
 
 def run_reader(task: Task) -> None:
     """Hold one snapshot for long, and see the same in it again and again."""
-    begin_process()
+    begin_process(task)
 
     def read() -> None:
         chance = random.Random(task.seed)

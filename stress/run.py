@@ -47,6 +47,7 @@ class Running:
     process: BaseProcess
     kind: str
     again: Callable[[], Running] | None
+    little_memory: bool = False
     stopped_until: float = 0.0
 
     @property
@@ -249,6 +250,7 @@ class Run:
             environment |= self.library.environment(rules, chance.getrandbits(32))
         task = self._task(records, "worker", fork_chance=faults.get("fork", 0.0), memory_bytes=memory)
         one = self._start(worker.run_worker, task, environment=environment)
+        one.little_memory = bool(memory)
         one.again = None if sync_fails else partial(self._start_worker, records)
         return one
 
@@ -319,6 +321,8 @@ class Run:
 
     def _take_exit(self, one: Running) -> bool:
         code = one.process.exitcode
+        if one.little_memory and code == 1:
+            code = worker.UNKNOWN  # Tokyo Cabinet ends a program that has no memory left
         known = {0: "ended", -signal.SIGKILL: "killed", worker.GAVE_UP: "gave up", worker.UNKNOWN: "outcome unknown"}
         self.exits[f"{one.kind} {known.get(code or 0, f'exit code {code}')}"] += 1
         problem = code == worker.PROBLEM  # it has told of it

@@ -20,7 +20,7 @@ AT_ONCE = 4
 
 def run_storm(task: Task) -> None:
     """Fork children that open, commit and end, some at a time; now and then all of them create a new database."""
-    begin_process()
+    begin_process(task)
 
     def storm() -> None:
         chance, count = random.Random(task.seed), 0

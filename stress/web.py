@@ -127,7 +127,7 @@ class Connection(http.client.HTTPConnection):
 
 def run_client(task: Task, path: str) -> None:
     """Send one step after another; after a request without an answer go on under another number."""
-    begin_process()
+    begin_process(task)
 
     def work() -> None:
         chance, incarnation = random.Random(task.seed), 0

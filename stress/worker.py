@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import os
 import random
 import resource
@@ -182,9 +183,12 @@ class Worker:
             raise refusal from error
 
 
-def begin_process() -> None:
+def begin_process(task: Task) -> None:
     global _parent
     _parent = os.getppid()
+    log = logging.getLogger("pykesto")  # what it warns of is kept with the records, and not shown
+    log.addHandler(logging.FileHandler(task.records / f"log-{task.kind}-{task.number}", delay=True))
+    log.propagate = logging.raiseExceptions = False
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the parent's, who then ends us
     os.setpgid(0, 0)  # what we fork is killed with us
 
@@ -220,7 +224,7 @@ def run_guarded(task: Task, who: str, act: Callable[[], object]) -> None:
 
 
 def run_worker(task: Task) -> None:
-    begin_process()
+    begin_process(task)
     if task.memory_bytes:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + task.memory_bytes

@@ -1,0 +1,104 @@
+"""The library of failing calls fails what it is told to fail, in the files it is told of, and counts syncs."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stress.io_faults import FAILURES, Library, failing_calls
+
+WORK = """
+import mmap, os, sys, time
+def tried(name, act):
+    try:
+        print(name, act(), flush=True)
+    except OSError as error:
+        print(name, "failed", error.errno, flush=True)
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+other = os.open(sys.argv[2], os.O_RDWR | os.O_CREAT)
+tried("write", lambda: os.pwrite(fd, bytes(1000), 0))
+tried("other", lambda: os.pwrite(other, bytes(1000), 0))
+tried("read", lambda: len(os.pread(fd, 1000, 0)))
+tried("allocate", lambda: os.posix_fallocate(fd, 0, 4096))
+tried("sync", lambda: os.fdatasync(fd))
+tried("truncate", lambda: os.ftruncate(fd, 4096))
+tried("map", lambda: len(mmap.mmap(fd, 4096)))
+tried("open", lambda: os.close(os.open(sys.argv[1], os.O_RDONLY)))
+print("clock", max(time.time() for _ in range(100)) - min(time.time() for _ in range(100)))
+"""
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    (tmp_path / "db" / "journal").mkdir(parents=True)
+    made = Library(tmp_path, tmp_path / "db")
+    if not made.usable:
+        pytest.skip("it needs Linux and a C compiler")
+    return made
+
+
+def run(library: Library, *rules: str) -> dict[str, str]:
+    environment = os.environ | library.environment(list(rules), 7)
+    files = [str(library.database / "journal" / "file"), str(library.path.with_name("other"))]
+    command = [sys.executable, "-c", WORK, *files]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    return dict(line.split(" ", 1) for line in done.stdout.splitlines())
+
+
+def test_nothing_fails_without_a_rule(library: Library) -> None:
+    said = run(library)
+    assert not any("failed" in text for text in said.values())
+    assert said["write"] == "1000"
+    assert abs(float(said["clock"])) < 60
+
+
+@pytest.mark.parametrize(
+    ("rule", "failed"),
+    [
+        ("write:1:5", {"write": "failed 5", "allocate": "failed 5"}),
+        ("write:1:28", {"write": "failed 28", "allocate": "failed 28"}),
+        ("read:1:5", {"read": "failed 5"}),
+        ("sync:1:5", {"sync": "failed 5"}),
+        ("truncate:1:28", {"truncate": "failed 28"}),
+        ("map:1:12", {"map": "failed 12"}),
+    ],
+)
+def test_the_calls_of_a_rule_fail_in_the_database_only(rule: str, failed: dict[str, str], library: Library) -> None:
+    said = run(library, rule)
+    assert {name: text for name, text in said.items() if "failed" in text} == failed
+    assert said["other"] == "1000"
+
+
+def test_a_short_call_does_a_part_and_says_so(library: Library) -> None:
+    said = run(library, "write:1:short", "read:1:short")
+    assert 0 < int(said["write"]) < 1000
+    assert 0 < int(said["read"]) <= int(said["write"])
+
+
+def test_the_clock_jumps(library: Library) -> None:
+    assert abs(float(run(library, "clock:0.5:0")["clock"])) > 3600
+
+
+def test_syncs_of_the_journal_are_counted_over_all_processes(library: Library) -> None:
+    for _ in range(2):
+        run(library)
+    assert struct.unpack_from("<q", library.syncs.read_bytes())[0] == 2
+
+
+def test_a_rule_that_means_nothing_ends_the_process(library: Library) -> None:
+    environment = os.environ | library.environment(["rain:1:5"], 7)
+    assert subprocess.run([sys.executable, "-c", ""], env=environment, check=False).returncode == 125
+
+
+def test_random_rules_are_ones_that_the_library_knows(library: Library) -> None:
+    chance = random.Random(1)
+    rules = {rule for _ in range(20) for rule in failing_calls(chance)}
+    assert {rule.split(":")[0] for rule in rules} == set(FAILURES)
+    environment = os.environ | library.environment(sorted(rules)[:16], 7)
+    assert subprocess.run([sys.executable, "-c", ""], env=environment, check=False).returncode == 0
