@@ -27,6 +27,7 @@ from pykesto.errors import (
     StorageError,
     UsageError,
 )
+from pykesto.files import read_at
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE

@@ -15,10 +15,10 @@ def _check_header(path, bytes header, Py_ssize_t size, int kind):
     if len(header) < HEADER_BYTES:
         raise CorruptionError(f"{size} bytes, less than a header", path=path, offset=0)
     if not header.startswith(_MAGIC):
-        raise FormatError(f"{os.fsdecode(path)} is no Tokyo Cabinet file", path=path)
+        raise FormatError(f"{path} is no Tokyo Cabinet file", path=path)
     if header[32] != kind:
         expected = "a table" if kind == TCDBTTABLE else "an index"
-        raise FormatError(f"{os.fsdecode(path)} is a Tokyo Cabinet file, but not {expected}", path=path)
+        raise FormatError(f"{path} is a Tokyo Cabinet file, but not {expected}", path=path)
     if header[34] > 16 or header[35] > 20:
         raise CorruptionError("the header's alignment or pool size is out of range", path=path, offset=34)
     if not any(_is_plausible(header, size, order) for order in ("little", "big")):
@@ -41,7 +41,7 @@ def _is_plausible(bytes header, Py_ssize_t size, str order):
 
 
 cdef _check_file(bytes path, int fd, int kind):
-    _check_header(path, os.pread(fd, HEADER_BYTES, 0), os.fstat(fd).st_size, kind)
+    _check_header(os.fsdecode(path), read_at(fd, HEADER_BYTES, 0), os.fstat(fd).st_size, kind)
 
 
 cdef list index_files(bytes path):

@@ -102,3 +102,27 @@ def test_random_rules_are_ones_that_the_library_knows(library: Library) -> None:
     assert {rule.split(":")[0] for rule in rules} == set(FAILURES)
     environment = os.environ | library.environment(sorted(rules)[:16], 7)
     assert subprocess.run([sys.executable, "-c", ""], env=environment, check=False).returncode == 0
+
+
+DATABASE = """
+import sys, pykesto
+for n in range(2):
+    with pykesto.open(sys.argv[1]) as db:
+        for m in range(20):
+            with db.transaction() as s:
+                s.table("rows").create_index("n")
+                s.table("rows")[n, m] = {"n": m, "padding": bytes(3000)}
+        db.checkpoint()
+        db.checkpoint()
+        assert not db.check().problems, db.check().problems
+        with db.session() as s:
+            assert len(s.table("rows")) == 20 * (n + 1)
+            assert s.table("rows").query.col("n").equals(3).count() == n + 1
+"""
+
+
+def test_calls_that_do_only_a_part_are_continued(library: Library) -> None:
+    environment = os.environ | library.environment(["write:0.5:short", "read:0.5:short"], 7)
+    command = [sys.executable, "-c", DATABASE, str(library.database / "app.kesto")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
