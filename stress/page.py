@@ -192,9 +192,9 @@ def _log10(value: float) -> float:
 
 
 def _ticks(top: float) -> list[float]:
-    """About five round numbers from 0 on."""
+    """Some round numbers from 0 on."""
     step = 10 ** (_log10(top / 5) // 1)
-    step *= next((factor for factor in (1, 2, 5, 10) if top / (step * factor) <= 6), 10)
+    step *= next((factor for factor in (1, 2, 5, 10) if top / (step * factor) <= 8), 10)
     return [step * n for n in range(int(top / step) + 1)]
 
 

@@ -77,7 +77,6 @@ class Run:
         self.database = self.disk.directory / "db.kesto"
         self.library = Library(directory, self.database)
         self.running: list[Running] = []
-        self.server: web.Server | None = None
         self.started = self.round = 0
         self.counts: Counter[str] = Counter()
         self.exits: Counter[str] = Counter()
@@ -120,9 +119,6 @@ class Run:
         """Kill what is alive, all before any is waited for: what follows is a recovery."""
         for one in self.running:
             one.send(signal.SIGKILL)
-        if self.server is not None:
-            self.server.kill()
-            self.server = None
         for one in self.running:
             one.process.join()
             one.send(signal.SIGKILL)  # what it had forked and not in time been told of
@@ -192,16 +188,9 @@ class Run:
         if "storms" in self.options.workloads:
             self._start(storms.run_storm, self._task(records, "storm"))
         if "web" in self.options.workloads and web.available():
-            self._start_web(records)
+            self._start(web.run_client, self._task(records, "web"))
         for _ in range(self.options.processes):
             self._start_worker(records)
-
-    def _start_web(self, records: Path) -> None:
-        task = self._task(records, "web")
-        self.server = web.Server(task)
-        client = self.fork.Process(target=web.run_client, args=(task, self.server.socket))
-        client.start()
-        self.running.append(Running(client, "web", None))
 
     def _start(
         self,
@@ -285,7 +274,7 @@ class Run:
 
     def _kill_one(self) -> None:
         self._count("kill")
-        served = self.server.workers() if self.server else []
+        served = [pid for one in self.running if one.kind == "web" for pid in web.workers_below(one.pid)]
         victims = self._victims()
         at = self.random.randrange(len(victims) + len(served))
         if at < len(victims):

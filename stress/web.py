@@ -9,12 +9,9 @@ import itertools
 import json
 import os
 import random
-import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -28,6 +25,7 @@ from .worker import LOCK_TIMEOUT_S, Task, begin_process, parent_lives, run_guard
 from .workloads import LOGGED
 
 WORKERS = 2
+SOCKET = "gunicorn.sock"
 REFUSED, NO_ANSWER = "503 Refused", "504 Unknown"
 SIMPLE = ("bank", "counters", "unique", "graph", "indexes")  # what they do can be said in JSON
 
@@ -73,37 +71,34 @@ def application() -> Application:
     return Application(Path(database), options)
 
 
-class Server:
-    """A gunicorn of our own, on a socket in a directory whose path is short, as those of sockets must be."""
+def start_server(task: Task) -> subprocess.Popen[bytes]:
+    """A gunicorn of our own, killed with us. It and we begin in the directory of the socket, whose path may be long."""
+    command = [sys.executable, "-m", "gunicorn", "--preload", "--workers", str(WORKERS), "--bind", f"unix:{SOCKET}"]
+    command += ["--no-control-socket"] if _has_control_socket() else []
+    root = str(Path(__file__).parents[1])
+    more = {
+        "STRESS_WEB": json.dumps([str(task.database), task.open_options]),
+        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
+    }
+    os.chdir(task.records)
+    with open("gunicorn.log", "wb") as log:
+        return subprocess.Popen(
+            [*command, "--worker-tmp-dir", str(task.records), "stress.web:application()"],
+            env=os.environ | more,
+            stdout=log,
+            stderr=log,
+        )
 
-    def __init__(self, task: Task) -> None:
-        self.directory = tempfile.mkdtemp(prefix="kesto.")
-        self.socket = f"{self.directory}/web"
-        command = [sys.executable, "-m", "gunicorn", "--preload", "--workers", str(WORKERS)]
-        command += ["--bind", f"unix:{self.socket}"]
-        command += ["--no-control-socket"] if _has_control_socket() else []
-        with (task.records / "gunicorn.log").open("wb") as log:
-            self.process = subprocess.Popen(
-                [*command, "--worker-tmp-dir", str(task.records), "stress.web:application()"],
-                env=os.environ | {"STRESS_WEB": json.dumps([str(task.database), task.open_options])},
-                cwd=Path(__file__).parents[1],
-                start_new_session=True,
-                stdout=log,
-                stderr=log,
-            )
 
-    def workers(self) -> list[int]:
-        """The pids of those that answer requests."""
-        with contextlib.suppress(OSError):
-            pid = self.process.pid
-            return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-        return []
+def workers_below(pid: int) -> list[int]:
+    """The pids of those that answer the requests of a client."""
+    return [worker for master in _children(pid) for worker in _children(master)]
 
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        shutil.rmtree(self.directory, ignore_errors=True)
+
+def _children(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    return []
 
 
 def _has_control_socket() -> bool:
@@ -115,35 +110,35 @@ def _has_control_socket() -> bool:
 class Connection(http.client.HTTPConnection):
     """HTTP over the server's socket."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=LOCK_TIMEOUT_S)
-        self.path = path
-
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
+        self.sock.connect(SOCKET)
 
 
-def run_client(task: Task, path: str) -> None:
-    """Send one step after another; after a request without an answer go on under another number."""
+def run_client(task: Task) -> None:
+    """Start the server and send one step after another; after one without an answer go on under another number."""
     begin_process(task)
 
     def work() -> None:
-        chance, incarnation = random.Random(task.seed), 0
+        chance, incarnation, server = random.Random(task.seed), 0, start_server(task)
         while parent_lives():
+            if server.poll() is not None:
+                tell(task.records, "web", f"gunicorn ended with {server.poll()}: {Path('gunicorn.log').read_text()}")
+                return
             number = (task.number * 10_000 + incarnation) * 1_000_000_000_000_000
             incarnation += 1
-            send_steps(replace(task, number=number), path, chance)
+            send_steps(replace(task, number=number), chance)
             time.sleep(0.05)
+        server.kill()
 
     run_guarded(task, f"client-{task.number}", work)
 
 
-def send_steps(task: Task, path: str, chance: random.Random) -> None:
+def send_steps(task: Task, chance: random.Random) -> None:
     """Until a request fails, or has no answer: then nobody knows whether it was committed."""
     notes: Notes | None = None
-    connection = Connection(path)
+    connection = Connection("localhost", timeout=LOCK_TIMEOUT_S)
     names = [name for name in SIMPLE if name in task.workloads] or ["bank"]
     for count in itertools.count(1):
         workload, began = chance.choice(names), time.monotonic_ns()

@@ -205,22 +205,20 @@ def run_guarded(task: Task, who: str, act: Callable[[], object]) -> None:
     """Run, and end the process by an exit code that says how; whatever should never be raised is a problem."""
     try:
         act()
-        return
-    except pykesto.CommitUnknown:
-        code = UNKNOWN
-    except MemoryError:
-        code = UNKNOWN if task.memory_bytes else PROBLEM
-    except Refused:
-        code = GAVE_UP
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else PROBLEM
-    except (pykesto.StorageError, pykesto.LockTimeout) as error:
-        code = GAVE_UP if task.faulty and not isinstance(error, pykesto.CorruptionError) else PROBLEM
-    except BaseException:  # noqa: BLE001  it is told, as nobody is there to catch it
-        code = PROBLEM
-    if code == PROBLEM:
-        tell(task.records, who, traceback.format_exc(limit=-12))
-    os._exit(code)  # as a program that crashes: nothing is closed
+    except BaseException as error:  # noqa: BLE001  it is told, as nobody is there to catch it
+        code = _exit_code(task, error)
+        if code == PROBLEM:
+            tell(task.records, who, traceback.format_exc(limit=-12))
+        os._exit(code)  # as a program that crashes: nothing is closed
+
+
+def _exit_code(task: Task, error: BaseException) -> int:
+    if isinstance(error, pykesto.CommitUnknown) or (isinstance(error, MemoryError) and task.memory_bytes):
+        return UNKNOWN
+    refused = isinstance(error, pykesto.StorageError | pykesto.LockTimeout) and task.faulty
+    if isinstance(error, Refused) or (refused and not isinstance(error, pykesto.CorruptionError)):
+        return GAVE_UP
+    return int(error.code) if isinstance(error, SystemExit) and isinstance(error.code, int) else PROBLEM
 
 
 def run_worker(task: Task) -> None:
