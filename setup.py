@@ -22,7 +22,7 @@ from setuptools import Extension, setup
 
 WRAPPED = (
     *("sched_yield", "pwrite", "pwrite64", "pread", "pread64", "ftruncate", "ftruncate64", "open", "open64"),
-    *("write", "read", "fsync", "msync", "rename", "unlink", "munmap", "close"),
+    *("write", "read", "fsync", "msync", "rename", "unlink", "mmap", "mmap64", "munmap", "close"),
 )
 
 

@@ -230,6 +230,19 @@ int __wrap_unlink(const char *path)
     return result < 0 && errno != ENOENT ? kesto_failed("unlink", TCEUNLINK) : result;
 }
 
+/* The library takes an index that it can't map for none. */
+#define KESTO_MMAP(name) \
+    void *__real_##name(void *start, size_t size, int protection, int flags, int fd, off_t offset); \
+    void *__wrap_##name(void *start, size_t size, int protection, int flags, int fd, off_t offset) \
+    { \
+        void *result = __real_##name(start, size, protection, flags, fd, offset); \
+        if (result == MAP_FAILED) \
+            kesto_note("mmap", TCEMMAP); \
+        return result; \
+    }
+KESTO_MMAP(mmap)
+KESTO_MMAP(mmap64)
+
 int __real_munmap(void *start, size_t size);
 int __wrap_munmap(void *start, size_t size)
 {

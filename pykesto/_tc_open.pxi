@@ -105,6 +105,14 @@ cdef class _OpenTable:
 
     cdef bint _looks_sound(self, int mode) except -1:
         """Check the files that the library is about to trust; false where another process has them locked."""
+        try:
+            return self._files_look_sound(mode)
+        except StorageError:
+            raise
+        except OSError as e:
+            raise StorageError(f"open {self.path}: {e.strerror}", errno=e.errno, path=self.path) from e
+
+    cdef bint _files_look_sound(self, int mode) except -1:
         cdef bint locking = not mode & TDBONOLCK
         try:
             status = os.stat(self.path_bytes)
@@ -115,10 +123,7 @@ cdef class _OpenTable:
             raise FormatError(f"{self.path} is not a regular file", path=self.path_bytes)
         if mode & TDBOTRUNC:
             return True
-        try:
-            fd = os.open(self.path_bytes, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as e:
-            raise StorageError(f"open {self.path}: {e.strerror}", errno=e.errno, path=self.path_bytes) from e
+        fd = os.open(self.path_bytes, os.O_RDONLY | os.O_CLOEXEC)
         try:
             if locking:
                 try:
@@ -142,7 +147,7 @@ cdef class _OpenTable:
         if not mode & TDBOTRUNC and os.path.isdir(os.path.dirname(self.path_bytes)):
             stale = index_files(self.path_bytes)
             if stale:
-                raise CorruptionError("an index without its table", path=stale[0])
+                raise CorruptionError("an index without its table", path=os.fsdecode(stale[0]))
         return True
 
     cdef _check_indexes(self):
@@ -156,7 +161,7 @@ cdef class _OpenTable:
         cdef set found = {(<TCBDB *>tdb.idxs[i].db).hdb.path for i in range(tdb.inum)}
         for path in index_files(self.path_bytes):
             if path not in found:
-                raise CorruptionError("Tokyo Cabinet can't open this index", path=path)
+                raise CorruptionError("Tokyo Cabinet can't open this index", path=os.fsdecode(path))
         self._adopt(writing)
 
     cdef _adopt(self, bint writing):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pykesto import tc
 from stress.io_faults import FAILURES, Library, failing_calls
 
 WORK = """
@@ -126,3 +127,33 @@ def test_calls_that_do_only_a_part_are_continued(library: Library) -> None:
     command = [sys.executable, "-c", DATABASE, str(library.database / "app.kesto")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+
+
+TABLE = """
+import collections, sys
+from pykesto import tc
+from pykesto.errors import CorruptionError, StorageError
+raised = collections.Counter()
+for n in range(200):
+    try:
+        with tc.Table(sys.argv[1], "r" if n % 2 else "w") as table:
+            table.get(b"ann")
+    except CorruptionError:
+        raise
+    except StorageError as error:
+        raised[error.errno] += 1
+print(*raised)
+"""
+
+
+@pytest.mark.parametrize("rule", ["map:0.1:12", "open:0.1:23", "read:0.1:5"])
+def test_a_call_that_fails_while_a_table_is_opened_is_no_damage(rule: str, library: Library, tmp_path: Path) -> None:
+    path = library.database / "people.tct"
+    with tc.Table(path, "n") as table:
+        table.create_index("name", "lexical")
+        table[b"ann"] = {b"name": b"Ann"}
+    environment = os.environ | library.environment([rule], 7)
+    command = [sys.executable, "-c", TABLE, str(path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [rule.split(":")[2]]
