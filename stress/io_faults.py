@@ -57,7 +57,7 @@ def failing_calls(chance: random.Random) -> list[str]:
     """One or two calls that fail now and then, and some that do less than asked."""
     rules = ["write:0.01:short", "read:0.01:short"]
     for call in chance.sample(sorted(FAILURES), chance.randint(1, 2)):
-        rules.append(f"{call}:{10 ** chance.uniform(-4, -2):.5f}:{chance.choice(FAILURES[call])}")
+        rules.append(f"{call}:{10 ** chance.uniform(-3, -1.3):.5f}:{chance.choice(FAILURES[call])}")
     return rules
 
 

@@ -51,7 +51,8 @@ class Control:
         try:
             with translated("allocate", layout.control):
                 os.posix_fallocate(fd, 0, _WORDS * 8)  # a full disk is an error here, not a SIGBUS later
-            self.words = SharedWords(fd, _WORDS)
+            with translated("map", layout.control):
+                self.words = SharedWords(fd, _WORDS)
         finally:
             os.close(fd)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import pykesto
 from pykesto import tc
 from stress.io_faults import FAILURES, Library, failing_calls
 
@@ -131,6 +132,7 @@ def test_calls_that_do_only_a_part_are_continued(library: Library) -> None:
 
 TABLE = """
 import collections, sys
+import pykesto
 from pykesto import tc
 from pykesto.errors import CorruptionError, StorageError
 raised = collections.Counter()
@@ -157,3 +159,36 @@ def test_a_call_that_fails_while_a_table_is_opened_is_no_damage(rule: str, libra
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [rule.split(":")[2]]
+
+
+OPEN = """
+import collections, sys, pykesto
+raised = collections.Counter()
+for n in range(100):
+    try:
+        with pykesto.open(sys.argv[1]) as db, db.session() as s:
+            assert s.table("people").query.col("name").equals("Ann").count() == 1
+    except pykesto.CorruptionError:
+        raise
+    except pykesto.StorageError as error:
+        raised[error.errno] += 1
+print(*raised)
+"""
+
+
+@pytest.mark.parametrize("rule", ["map:0.1:12", "open:0.05:24", "read:0.05:5", "write:0.1:28", "truncate:0.3:5"])
+def test_a_call_that_fails_while_a_database_is_opened_is_an_error_of_storage(rule: str, library: Library) -> None:
+    path = library.database / "app.kesto"
+    with pykesto.open(path) as db:
+        with db.transaction() as s:
+            s.table("people").create_index("name")
+            s.table("people")["ann"] = {"name": "Ann"}
+        db.checkpoint()
+        db.checkpoint()
+    environment = os.environ | library.environment([rule], 7)
+    command = [sys.executable, "-c", OPEN, str(path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() in ([], [rule.split(":")[2]])
+    with pykesto.open(path) as db:
+        assert db.check().problems == ()
