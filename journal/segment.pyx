@@ -12,7 +12,7 @@ from libc.stdint cimport uint64_t
 import os
 
 from pykesto.errors import StorageError
-from pykesto.files import read_at, write_at
+from pykesto.files import read_at, translated, write_at
 from pykesto.journal import format as _format
 from pykesto.journal.format import Mark, mark_offset, pack_mark, parse_mark
 
@@ -116,7 +116,8 @@ cdef class Segment:
 
     def mark(self):
         """The newest valid mark, or None."""
-        return parse_mark(read_at(self.fd, _format.HEADER_SIZE, 0), self.salt)
+        with translated("read", self.path):
+            return parse_mark(read_at(self.fd, _format.HEADER_SIZE, 0), self.salt)
 
     def write_mark(self, uint64_t durable_end, *, bint clean):
         """Write and sync a mark beside the last one."""

@@ -67,7 +67,12 @@ class Segments:
             if error.errno == errno.ENOENT:
                 raise SegmentGone(f"{path} was removed") from error
             raise
-        header = parse_header(read_at(fd, HEADER_SIZE, 0))
+        try:
+            with translated("read", path):
+                header = parse_header(read_at(fd, HEADER_SIZE, 0))
+        except StorageError:
+            os.close(fd)
+            raise
         if isinstance(header, SegmentHeader) and header.number == number:
             return Segment(path, fd, header)
         os.close(fd)

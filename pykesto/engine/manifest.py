@@ -121,7 +121,8 @@ def read_manifest(layout: Layout) -> Manifest | None:
             return None
         raise
     try:
-        slots = [read_at(fd, _SLOT_SIZE, i * _SLOT_SIZE) for i in range(2)]
+        with translated("read", layout.manifest):
+            slots = [read_at(fd, _SLOT_SIZE, i * _SLOT_SIZE) for i in range(2)]
     finally:
         os.close(fd)
     found = _valid(slots, layout.manifest)
@@ -183,9 +184,11 @@ def read_stamp(layout: Layout, base: int) -> Stamp:
             ) from error
         raise
     try:
-        return Stamp.parse(read_at(fd, os.fstat(fd).st_size, 0), path)
+        with translated("read", path):
+            content = read_at(fd, os.fstat(fd).st_size, 0)
     finally:
         os.close(fd)
+    return Stamp.parse(content, path)
 
 
 def write_stamp(layout: Layout, base: int, stamp: Stamp, *, mode: int) -> None:
