@@ -26,6 +26,7 @@ from .schema import Schema
 JOURNAL_BYTES = 4 << 20  # a checkpoint is due when this much follows the current base
 BATCH_BYTES = 16 << 20  # one checkpoint applies about so much of it: even a process that soon ends brings the base on
 CLOSING_PATIENCE_S = 5.0  # how long close() lets a checkpoint finish before it has it given up
+NO_THREAD_PAUSE_S = 1.0  # where the system gives no thread, don't ask after each commit
 LEASE_BYTES = 512 << 20  # a session keeps at most so much journal back
 LEASE_S = 3600
 
@@ -238,14 +239,23 @@ class Checkpointer:
             self.want()
 
     def want(self) -> None:
-        """Have a checkpoint soon."""
+        """Have a checkpoint soon. Whoever calls has committed, and must not fail any more."""
         if self._closing:
             return
+        try:
+            self._have_thread()
+        except (RuntimeError, MemoryError) as error:
+            self._not_before = time.monotonic() + NO_THREAD_PAUSE_S
+            _log.warning("no thread for checkpoints of %s: %s", self.store.layout.directory, error)
+            return
+        self._wanted.set()
+
+    def _have_thread(self) -> None:
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="pykesto checkpoint", daemon=True)
-                self._thread.start()
-        self._wanted.set()
+                thread = threading.Thread(target=self._run, name="pykesto checkpoint", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def now(self, wait_s: float | None) -> Outcome:
         """Run checkpoints in this thread, until the base holds everything that was committed when it was called."""
