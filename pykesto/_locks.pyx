@@ -6,11 +6,15 @@ makes; between two statements here it can't. So what is taken is always known, a
 
 cimport cython
 
-import os
+from pykesto._system cimport SharedWords, kesto_load, kesto_store
+
 import threading
 import time
 
 from pykesto.errors import LockTimeout
+
+cdef extern from "<unistd.h>" nogil:
+    int getpid()
 
 cdef enum:
     SEQUENCE = 0
@@ -29,11 +33,11 @@ cdef class ProcessLock:
     which is for people to read only.
     """
     cdef readonly object file
-    cdef object words
+    cdef SharedWords words
     cdef Py_ssize_t first
     cdef object threads
 
-    def __init__(self, file, words, Py_ssize_t first_word):
+    def __init__(self, file, SharedWords words not None, Py_ssize_t first_word):
         self.file = file
         self.words = words
         self.first = first_word
@@ -52,7 +56,7 @@ cdef class ProcessLock:
         try:
             got = self.file.try_acquire()
             if got:
-                self.words.store(self.first + HOLDER, os.getpid())
+                kesto_store(self.words.at(self.first + HOLDER), getpid())
         except BaseException:
             # The kernel may have given the lock before the exception came: give it back, held or not.
             self.file.release()
@@ -64,13 +68,13 @@ cdef class ProcessLock:
 
     cdef int give(self) except -1:
         try:
-            self.words.store(self.first + HOLDER, 0)
+            kesto_store(self.words.at(self.first + HOLDER), 0)
         finally:
             try:
                 self.file.release()
             finally:
                 self.threads.release()
-        if self.words.load(self.first + WAITERS):
+        if kesto_load(self.words.at(self.first + WAITERS)):
             self.words.add(self.first + SEQUENCE, 1)
             self.words.wake(self.first + SEQUENCE)
         return 0

@@ -22,3 +22,4 @@ cdef class Writes:
     cdef readonly dict rows
     cdef readonly list schema
     cdef readonly dict merges
+    cdef bint any_at_all(self) except -1

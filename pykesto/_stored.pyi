@@ -14,6 +14,7 @@ class Row:
 class Reads:
     keys: Final[dict[str, set[bytes]]]
     predicates: Final[list[Predicate]]
+    def __new__(cls) -> Reads: ...
     def key(self, table: str, key: bytes) -> None: ...
 
 @final

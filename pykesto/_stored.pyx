@@ -63,5 +63,13 @@ cdef class Writes:
         self.schema = schema
         self.merges = merges
 
+    cdef bint any_at_all(self) except -1:
+        if self.schema:
+            return True
+        for changes in self.rows.values():
+            if changes:
+                return True
+        return False
+
     def __bool__(self):
-        return bool(self.schema) or any(self.rows.values())
+        return self.any_at_all()

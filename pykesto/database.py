@@ -55,7 +55,7 @@ class Database:
     @property
     def version(self) -> int:
         """The number of the newest commit."""
-        return self._attached().store.version
+        return self._attached().store.view.version()
 
     def _attached(self) -> Attachment:
         """This process's attachment; made anew in a forked child."""

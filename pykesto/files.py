@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import portalocker
+import portalocker.portalocker
 
 from ._locks import LOOK_AGAIN_S, ProcessLock
 from ._system import SharedWords, crc32c
@@ -38,6 +40,17 @@ __all__ = [
 ]
 
 ZEROS = bytes(1 << 20)
+_EXCLUSIVE = int(portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
+_SHARED = int(portalocker.LockFlags.SHARED | portalocker.LockFlags.NON_BLOCKING)
+_UNLOCK = int(portalocker.LockFlags.UNBLOCK)
+# flock, whatever an application makes of portalocker's LOCKER: a POSIX lock would go with any descriptor of its file.
+# Its bare callable: what portalocker's functions add takes five times as long as the lock, and every commit pays it.
+_flock = cast(
+    Callable[[int, int], object],
+    portalocker.portalocker.FlockLocker().locker
+    if hasattr(portalocker.portalocker, "FlockLocker")
+    else portalocker.portalocker.LOCKER,
+)
 
 
 @contextmanager
@@ -159,16 +172,14 @@ class FileLock:
 
         A change of mode that fails may leave no lock at all, as flock(2) says.
         """
-        flags = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
-        return self._lock(flags | portalocker.LockFlags.NON_BLOCKING)
-
-    def _lock(self, flags: portalocker.LockFlags) -> bool:
         try:
-            portalocker.lock(self.fd, flags)
-        except portalocker.AlreadyLocked:
+            _flock(self.fd, _SHARED if shared else _EXCLUSIVE)
+        except BlockingIOError:
             return False
-        except portalocker.LockException as error:
-            raise StorageError(f"can't lock {self.path}: {error}", path=str(self.path)) from error
+        except OSError as error:
+            raise StorageError(
+                f"can't lock {self.path}: {error.strerror}", errno=error.errno, path=str(self.path)
+            ) from error
         return True
 
     def acquire(self, timeout_s: float | None, *, shared: bool = False) -> None:
@@ -181,7 +192,7 @@ class FileLock:
             time.sleep(LOOK_AGAIN_S)  # the kernel offers no bounded wait for flock
 
     def release(self) -> None:
-        portalocker.unlock(self.fd)
+        _flock(self.fd, _UNLOCK)
 
     def close(self) -> None:
         """Close the descriptor; what it held is free, unless a forked process shares it."""

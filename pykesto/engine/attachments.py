@@ -16,7 +16,6 @@ from ..store import Reads, Snapshot, Terms, Writes
 from .checkpoint import Checkpointer, Outcome
 from .embedded import EmbeddedStore
 from .layout import Layout
-from .snapshot import BaseSnapshot
 
 
 class Attachment:
@@ -26,20 +25,14 @@ class Attachment:
         self.store = store
         self.checkpointer = Checkpointer(store)
         self.handles = 0
+        # As they are, not through methods: every transaction calls both.
+        self.snapshot: Callable[[], Snapshot] = store.view.snapshot
+        self.commit: Callable[[Snapshot, Reads, Writes, Terms], int] = store.committer.commit
+        store.on_schema = self.checkpointer.want  # queries can use an index when a base has it
 
     @property
     def usable(self) -> bool:
         return not self.store.closed and self.store.pid == os.getpid()
-
-    def snapshot(self) -> Snapshot:
-        return self.store.snapshot()
-
-    def commit(self, snapshot: Snapshot, reads: Reads, writes: Writes, terms: Terms) -> int:
-        assert isinstance(snapshot, BaseSnapshot)
-        number = self.store.commit(snapshot, reads, writes, terms)
-        if any(change.kind == "create_index" for change in writes.schema):
-            self.checkpointer.want()  # queries can use the index when a base has it
-        return number
 
     def checkpoint(self, wait_s: float | None) -> Outcome:
         return self.checkpointer.now(wait_s)

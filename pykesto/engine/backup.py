@@ -24,7 +24,7 @@ def backup(attachment: Attachment, path: Path, wait_s: float | None) -> int:
     target = Layout(path)
     if path.exists() and any(path.iterdir()):
         raise UsageError(f"can't back up to {path}: it is not empty", hint="give a new directory")
-    wanted = store.version
+    wanted = store.view.version()
     for _ in range(_TRIES):
         attachment.checkpoint(wait_s)
         with store.checkpoint_lock.held(wait_s):

@@ -54,7 +54,7 @@ class _Check:
         return Report(tuple(self.problems), self.bases, self.commits)
 
     def _check_bases(self, manifest: Manifest) -> None:
-        with closing(self.store.snapshot()) as snapshot:
+        with closing(self.store.view.snapshot()) as snapshot:
             for number, (life, _) in sorted(manifest.bases.items()):
                 trusted = self._stamp_holds(number, life)
                 if not trusted and number == manifest.current:

@@ -1,12 +1,20 @@
+from collections.abc import Callable
 from typing import final
 
 from ..files import ProcessLock
 from ..journal import GroupSync, Writer
-from ..store import Reads, Terms, Writes
-from .snapshot import BaseSnapshot
+from ..store import Reads, Snapshot, Terms, Writes
 from .view import View
 
 @final
 class Committer:
-    def __init__(self, view: View, *, commit_lock: ProcessLock, writer: Writer, sync: GroupSync) -> None: ...
-    def commit(self, snapshot: BaseSnapshot, reads: Reads, writes: Writes, terms: Terms) -> int: ...
+    def __init__(
+        self,
+        view: View,
+        *,
+        commit_lock: ProcessLock,
+        writer: Writer,
+        sync: GroupSync,
+        on_schema: Callable[[], object],
+    ) -> None: ...
+    def commit(self, snapshot: Snapshot, reads: Reads, writes: Writes, terms: Terms) -> int: ...

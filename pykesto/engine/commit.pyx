@@ -7,7 +7,7 @@ and one record is appended. Nobody waits for a sync with that lock held. No user
 cimport cython
 from libc.stdint cimport uint64_t
 
-from pykesto._stored cimport Writes
+from pykesto._stored cimport Reads, Writes
 from pykesto.engine.content cimport Commit, pack_commit
 from pykesto.engine.overlay cimport Overlay
 from pykesto.engine.snapshot cimport BaseSnapshot
@@ -34,15 +34,18 @@ cdef class Committer:
     cdef object writer
     cdef object sync
     cdef object pid
+    cdef object on_schema
 
-    def __init__(self, View view not None, *, commit_lock, writer, sync):
+    def __init__(self, View view not None, *, commit_lock, writer, sync, on_schema):
+        """`on_schema()` is called after a commit that created or dropped something."""
+        self.on_schema = on_schema
         self.view = view
         self.lock = commit_lock
         self.writer = writer
         self.sync = sync
         self.pid = os.getpid()
 
-    def commit(self, BaseSnapshot snapshot not None, reads, writes, terms):
+    def commit(self, BaseSnapshot snapshot not None, Reads reads not None, Writes writes not None, terms not None):
         """Validate, append, publish, and with full durability wait until it is on stable storage.
 
         Raises:
@@ -51,7 +54,7 @@ cdef class Committer:
         """
         snapshot.refuse_unusable()
         cdef bint durable = terms.durability == "full"
-        if not writes:
+        if not writes.any_at_all():
             if durable:
                 self.sync.make_durable(snapshot.position)
             return snapshot.version
@@ -68,10 +71,12 @@ cdef class Committer:
             if not written or isinstance(error, CommitUnknown):
                 raise
             raise CommitUnknown(f"the commit was written, but not seen to reach stable storage: {error}") from error
+        if commit.schema:
+            self.on_schema()
         self.view.look_whether_due()
         return (<Record>written[0]).number
 
-    cdef Commit commit_of(self, writes, terms):
+    cdef Commit commit_of(self, Writes writes, terms):
         cdef tuple schema = tuple(writes.schema)
         for change in schema:
             if change.kind == "create_index":
@@ -81,7 +86,7 @@ cdef class Committer:
         return Commit(writes.rows, schema, about, time.time_ns() // 1_000_000)
 
     cdef int write(
-        self, BaseSnapshot snapshot, reads, writes, terms, Commit commit, bytes payload, list written
+        self, BaseSnapshot snapshot, Reads reads, Writes writes, terms, Commit commit, bytes payload, list written
     ) except -1:
         """With commit.lock: validate against the newest state, and append."""
         cdef View view = self.view
@@ -113,23 +118,23 @@ cdef class Committer:
             view.leave(was)
         return 0
 
-    cdef bint still_fits(self, BaseSnapshot snapshot, reads, writes, bint serializable) except -1:
+    cdef bint still_fits(self, BaseSnapshot snapshot, Reads reads, Writes writes, bint serializable) except -1:
         """Whether nothing that was committed since can be in the way: most often it is told so cheaply."""
         cdef Overlay overlay = self.view.overlay
         if overlay.version == snapshot.version:
             return True
-        for table, rows in (<dict?>writes.rows).items():
+        for table, rows in writes.rows.items():
             if not overlay.is_untouched(table, <dict?>rows, snapshot.version):
                 return False
         if serializable:
             if reads.predicates:
                 return False
-            for table, keys in (<dict?>reads.keys).items():
+            for table, keys in reads.keys.items():
                 if not overlay.is_untouched(table, <set?>keys, snapshot.version):
                     return False
         return True
 
-    cdef bint needs_unique_check(self, writes) except -1:
+    cdef bint needs_unique_check(self, Writes writes) except -1:
         """Whether any of these writes could break a unique index."""
         cdef Overlay overlay = self.view.overlay
         if ACTIVE and off("unique.check"):

@@ -14,16 +14,15 @@ Locks, in the order in which they are taken:
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from ..errors import ClosedError, LockTimeout
 from ..files import FileLock, ProcessLock
 from ..journal import GroupSync, JournalState, Recovered, Segments, Writer
-from ..store import Reads, Terms, Writes
 from .commit import Committer
 from .control import CHECKPOINT_LOCK_WORDS, COMMIT_LOCK_WORDS, JOURNAL_WORDS, SYNC_LOCK_WORDS, Control
 from .layout import Layout
 from .recovery import recover_database
-from .snapshot import BaseSnapshot
 from .view import View
 
 ATTACH_TIMEOUT_S = 60.0
@@ -33,6 +32,7 @@ class EmbeddedStore:
     """One process's attachment to the database in `layout.directory`. Threads share it; a forked child may not."""
 
     def __init__(self, layout: Layout, *, create_missing: bool, mode: int) -> None:
+        self.on_schema: Callable[[], object] = lambda: None  # called when indexes or tables came or went
         self.layout, self.mode = layout, mode
         self.pid = os.getpid()
         self.closed = False
@@ -90,7 +90,9 @@ class EmbeddedStore:
         self.sync = GroupSync(self.segments, self.state, sync_lock=self.sync_lock, commit_lock=self.commit_lock)
         self.view = View(self.layout, self.segments, self.state, self.control)
         writer = Writer(self.segments, self.state, self.sync)
-        self.committer = Committer(self.view, commit_lock=self.commit_lock, writer=writer, sync=self.sync)
+        self.committer = Committer(
+            self.view, commit_lock=self.commit_lock, writer=writer, sync=self.sync, on_schema=lambda: self.on_schema()
+        )
 
     # Detaching
 
@@ -142,18 +144,3 @@ class EmbeddedStore:
     def require_open(self) -> None:
         if self.closed:
             raise ClosedError(f"the database {self.layout.directory} is closed in this process")
-
-    # What sessions ask for
-
-    def snapshot(self) -> BaseSnapshot:
-        """The newest version, pinned until closed."""
-        return self.view.snapshot()
-
-    @property
-    def version(self) -> int:
-        """The number of the newest commit."""
-        return self.view.version()
-
-    def commit(self, snapshot: BaseSnapshot, reads: Reads, writes: Writes, terms: Terms) -> int:
-        """Validate and write; see `Committer.commit`."""
-        return self.committer.commit(snapshot, reads, writes, terms)

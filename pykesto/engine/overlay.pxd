@@ -14,7 +14,7 @@ cdef class Version:
 
 cdef class Applied:
     cdef readonly uint64_t number
-    cdef readonly dict rows
+    cdef readonly tuple touched
     cdef readonly dict about
     cdef readonly uint64_t time_ms
 
@@ -34,14 +34,18 @@ cdef class Overlay:
     cdef readonly Py_ssize_t size_bytes
     cdef object lock
     cdef set unique_tables
+    cdef list live
+    cdef dict known
     cdef Table table(self, str name)
     cdef put(self, Table table, bytes key, bytes image, uint64_t number)
+    cdef prune(self, Table table, bytes key, Version newest)
     cdef change_maps(self, change)
     cdef build_index(self, str name, str column)
     cdef note_unique(self)
+    cdef bint knows_all(self, dict tables) except -1
     cpdef apply(self, uint64_t number, Commit commit)
     cpdef Version visible(self, str table, bytes key, uint64_t version)
     cdef bint is_untouched(self, str table, keys, uint64_t version) except -1
     cdef bint forget_some(self, mark, Py_ssize_t at_most) except -1
     cdef forget_key(self, Table table, bytes key, uint64_t version)
-    cdef forget_entries(self, Table table, bytes key, Version newest, Version gone)
+    cdef forget_entries(self, Table table, bytes key, list gone, list kept)

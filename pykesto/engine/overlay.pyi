@@ -17,7 +17,7 @@ class Version:
 @final
 class Applied:
     number: Final[int]
-    rows: Final[dict[str, dict[bytes, bytes | None]]]
+    touched: Final[tuple[tuple[str, tuple[bytes, ...]], ...]]
     about: Final[dict[str, Any]]
     time_ms: Final[int]
     @property
@@ -37,7 +37,7 @@ class Overlay:
     tables: Final[dict[str, Table]]
     log: Final[deque[Applied]]
     size_bytes: Final[int]
-    def __init__(self, mark: Mark, schema: Mapping[str, tuple[IndexDefinition, ...]]) -> None: ...
+    def __init__(self, mark: Mark, schema: Mapping[str, tuple[IndexDefinition, ...]], live: list[int]) -> None: ...
     def apply(self, number: int, commit: Commit) -> None: ...
     def visible(self, table: str, key: bytes, version: int) -> Version | None: ...
     def newest(self, table: str, key: bytes) -> Version | None: ...

@@ -1,8 +1,10 @@
 """What was committed since the base: every version of every row that a snapshot here may still need.
 
 One process's copy, made by following the journal. `version` is the number of the newest commit applied. Rows are
-chains of versions, newest first. Ordered maps of keys and of indexed values serve scans and queries; they hold a
-superset (entries of older versions too), so whoever uses them looks at the visible row again.
+chains of versions, newest first; a version that no snapshot sees is dropped when its row is written again, so that a
+row which changes all the time takes no more room than one that rests. Ordered maps of keys and of indexed values serve
+scans and queries; they hold a superset (entries of older versions too), so whoever uses them looks at the visible row
+again.
 """
 
 cimport cython
@@ -13,6 +15,7 @@ from pykesto.engine.content cimport Commit
 from pykesto.engine.ordered cimport Ordered
 
 import threading
+from bisect import bisect_left
 from collections import deque
 
 from pykesto.codec import find_column
@@ -20,18 +23,20 @@ from pykesto.engine.schema import Schema
 
 
 @cython.final
+@cython.no_gc  # a chain ends, so there is no cycle to look for
 cdef class Version:
     """A row as a commit left it (image None: deleted), and the version before, as far as it is kept."""
 
 
 @cython.final
+@cython.no_gc
 cdef class Applied:
-    """A commit in the overlay: its number, the rows it wrote, and what it says of itself."""
+    """A commit in the overlay: its number, the keys it wrote, table by table, and what it says of itself."""
 
     @property
     def keys(self):
         """The (table, key) pairs that it changed."""
-        return tuple((table, key) for table, rows in self.rows.items() for key in rows)
+        return tuple([(table, key) for table, keys in self.touched for key in keys])
 
 
 @cython.final
@@ -48,10 +53,13 @@ cdef class Table:
 cdef class Overlay:
     """All versions since `mark`, of all tables."""
 
-    def __init__(self, mark, schema):
+    def __init__(self, mark, schema, list live not None):
+        """`live`: the versions of this process's snapshots, ascending; its owner keeps it."""
+        self.live = live
         self.mark = mark  # nothing before it is here
         self.version = mark.version
         self.schema = Schema(schema)
+        self.known = self.schema.known
         self.tables = {}
         self.log = deque()
         self.size_bytes = 0
@@ -79,11 +87,10 @@ cdef class Overlay:
         """Take in the commit `number`, the next in the journal."""
         cdef Table table
         cdef Applied applied = Applied.__new__(Applied)
-        applied.number, applied.rows, applied.about, applied.time_ms = (
-            number, commit.rows, commit.about, commit.time_ms
-        )
+        applied.number, applied.about, applied.time_ms = number, commit.about, commit.time_ms
+        applied.touched = tuple([(name, tuple(rows)) for name, rows in commit.rows.items()])
         with self.lock:
-            if commit.schema or not self.schema.has_all(commit.rows):
+            if commit.schema or not self.knows_all(commit.rows):
                 self.schema.apply(commit.schema, commit.rows)
             for change in commit.schema:
                 self.change_maps(change)
@@ -96,18 +103,39 @@ cdef class Overlay:
             self.log.append(applied)
         self.version = number
 
+    cdef bint knows_all(self, dict tables) except -1:
+        """Whether all of these tables have come to be."""
+        for name in tables:
+            if name not in self.known:
+                return False
+        return True
+
     cdef put(self, Table table, bytes key, bytes image, uint64_t number):
         cdef Version version = Version.__new__(Version)
         version.number, version.image, version.older = number, image, table.rows.get(key)
         table.rows[key] = version
         if version.older is None:
             table.keys.add(key)
+        elif version.older.older is not None:
+            self.prune(table, key, version)
         self.size_bytes += PyBytes_GET_SIZE(key) + (0 if image is None else PyBytes_GET_SIZE(image))
         if image is not None:
             for column, entries in table.indexes.items():
                 value = column_value(image, column)
                 if value is not None:
                     (<Ordered>entries).add((value, key))
+
+    cdef prune(self, Table table, bytes key, Version newest):
+        """Drop the version before the last one, if no snapshot sees it."""
+        cdef Version last = newest.older
+        cdef Version gone = last.older
+        cdef Py_ssize_t at = bisect_left(self.live, last.number) - 1
+        if at >= 0 and <uint64_t>self.live[at] >= gone.number:
+            return
+        last.older = gone.older
+        self.size_bytes -= PyBytes_GET_SIZE(key) + (0 if gone.image is None else PyBytes_GET_SIZE(gone.image))
+        if table.indexes:
+            self.forget_entries(table, key, [gone.image], images(newest, None))
 
     cdef change_maps(self, change):
         """Keep an ordered map for each index. A dropped table needs no more: the commit deletes its rows."""
@@ -210,10 +238,10 @@ cdef class Overlay:
                 if at_most <= 0:
                     return False
                 applied = self.log.popleft()
-                for name, rows in applied.rows.items():
+                for name, keys in applied.touched:
                     table = self.tables[name]
-                    at_most -= len(rows)
-                    for key in rows:
+                    at_most -= len(keys)
+                    for key in keys:
                         self.forget_key(table, key, version)
             self.mark = mark
         return True
@@ -227,7 +255,7 @@ cdef class Overlay:
         if gone is None:
             return
         if table.indexes:
-            self.forget_entries(table, key, newest, gone)
+            self.forget_entries(table, key, images(gone, None), images(newest, gone))
         if kept is not None:
             kept.older = None
         else:
@@ -237,11 +265,11 @@ cdef class Overlay:
             self.size_bytes -= PyBytes_GET_SIZE(key) + (0 if gone.image is None else PyBytes_GET_SIZE(gone.image))
             gone = gone.older
 
-    cdef forget_entries(self, Table table, bytes key, Version newest, Version gone):
-        """Drop the index entries of the versions from `gone` on that none from `newest` to there has too."""
+    cdef forget_entries(self, Table table, bytes key, list gone, list kept):
+        """Drop the index entries of images that are gone, but for those that others of the row have too."""
         for column, entries in table.indexes.items():
-            stay = {column_value(image, column) for image in images(newest, gone)}
-            for value in {column_value(image, column) for image in images(gone, None)} - stay - {None}:
+            stay = {column_value(image, column) for image in kept}
+            for value in {column_value(image, column) for image in gone} - stay - {None}:
                 (<Ordered>entries).discard((value, key))
 
 

@@ -26,7 +26,7 @@ class Stats:
 def stats(attachment: Attachment) -> Stats:
     """Stats of the database that this process is attached to."""
     store = attachment.store
-    version = store.version
+    version = store.view.version()
     overlay = store.view.overlay
     return Stats(
         version=version,

@@ -27,6 +27,7 @@ cdef class View:
     cdef BaseSnapshot oldest
     cdef BaseSnapshot newest
     cdef object ended
+    cdef list live
     cdef bint stale
     cdef bint busy
     cdef bint forgetting

@@ -17,12 +17,12 @@ from pykesto.journal.state cimport JournalState
 
 import os
 import threading
+from bisect import bisect_left, insort
 from collections import deque
 
 from pykesto.engine.base import Base
 from pykesto.engine.content import unpack_commit
 from pykesto.engine import control as _words
-from pykesto.engine.control import base_of
 from pykesto.errors import ClosedError, StorageError
 from pykesto.journal import Reader as JournalReader
 from pykesto.journal import SegmentGone
@@ -52,6 +52,7 @@ cdef class View:
         self.lock = threading.RLock()
         self.old_bases = []
         self.ended = deque()
+        self.live = []
         self.due_bytes = <uint64_t>1 << 62
 
     def use_slot(self, slot):
@@ -108,6 +109,7 @@ cdef class View:
         else:
             self.newest.after = snapshot
         self.newest = snapshot
+        insort(self.live, snapshot.version)
         self.publish_pins(NO_BASE)
         return snapshot
 
@@ -153,6 +155,7 @@ cdef class View:
 
     cdef int unlink(self, BaseSnapshot snapshot) except -1:
         snapshot.base.users -= 1
+        del self.live[bisect_left(self.live, snapshot.version)]
         if snapshot.before is None:
             self.oldest = snapshot.after
         else:
@@ -196,7 +199,7 @@ cdef class View:
         for _ in range(TRIES):
             word = self.current_word()
             if self.base is None or self.base_word != word or not self.base.users:
-                self.publish_pins(base_of(word))
+                self.publish_pins(word & 0xFF)
                 if self.current_word() != word:
                     continue  # flipped before the pin was seen: the base may be written already
             try:
@@ -218,7 +221,7 @@ cdef class View:
         )
 
     cdef int enter_base(self, uint64_t word) except -1:
-        base = Base(self.layout, base_of(word), word)
+        base = Base(self.layout, word & 0xFF, word)
         if self.base is not None:
             if self.base.users:
                 self.old_bases.append(self.base)
@@ -238,7 +241,7 @@ cdef class View:
         # The second: never, unless a base went back.
         cdef bint gap = self.overlay is not None and self.overlay.mark.version > mark.version
         if self.reader is None or self.overlay is None or self.stale or behind or gap:
-            self.overlay = Overlay(mark, self.base.stamp.tables)
+            self.overlay = Overlay(mark, self.base.stamp.tables, self.live)
             self.reader = None
             self.reader = JournalReader.at(
                 self.segments, position=mark.position, crc=mark.crc, number=mark.version, newest=self.state.segment

@@ -160,3 +160,34 @@ def test_a_dropped_table_is_listed_no_more(database: Path) -> None:
             s.table("people")["ann"] = {"age": 1}
         db.drop_table("people")
         assert db.tables() == ()
+
+
+def test_a_row_that_changes_all_the_time_takes_no_more_memory_than_one_that_rests(database: Path) -> None:
+    with pykesto.open(database, durability="process") as db:
+
+        def count(times: int) -> None:
+            for _ in range(times):
+                with db.transaction() as s:
+                    s.table("counters")["hits"]["n"] += 1
+
+        with db.transaction() as s:
+            s.table("counters").create_index("n")
+            s.table("counters")["hits"] = {"n": 0}
+        count(3)
+        before = db.stats().overlay_bytes
+        sessions = []
+        for _ in range(5):  # each holds one version, and whatever lies between two of them nobody sees
+            count(200)
+            sessions.append(db.session())
+            assert sessions[-1].version
+        count(200)
+        assert db.stats().overlay_bytes <= before + 8 * before
+        for index, session in enumerate(sessions):
+            assert session.table("counters")["hits"]["n"] == 203 + 200 * index
+            assert session.table("counters").query.col("n").equals(203 + 200 * index).count() == 1
+            assert session.table("counters").query.col("n").ge(0).count() == 1
+            session.close()
+        count(3)
+        assert db.check().ok
+        with db.session() as s:
+            assert s.table("counters").query.col("n").ge(0).select("n") == [(1206,)]
