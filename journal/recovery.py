@@ -67,7 +67,7 @@ def recover(segments: Segments, *, position: int, crc: int, number: int) -> Reco
 
 def create(segments: Segments, *, start: int = 0, previous_crc: int = 0, generation: int = 1) -> Recovered:
     """A new, empty journal; that of a copy goes on from where the copied base ends."""
-    first = segments.create(lambda salt: SegmentHeader(1, generation, salt, start, FIRST_CAPACITY, previous_crc))
+    first = segments.create(SegmentHeader(1, generation, segments.random(), start, FIRST_CAPACITY, previous_crc))
     reader = Reader(segments, first, position=start, crc=previous_crc, number=0)
     return Recovered(reader, generation, False, 0, 0)
 
@@ -205,7 +205,7 @@ def _begin_generation(
             write_again(segment, begin, end)
         segment.sync()
     number = chain[-1].number + 1
-    segments.create(lambda salt: SegmentHeader(number, generation, salt, reader.position, FIRST_CAPACITY, reader.crc))
+    segments.create(SegmentHeader(number, generation, segments.random(), reader.position, FIRST_CAPACITY, reader.crc))
     if ACTIVE:
         hit("recovery.segment")
     reader.enter(number)

@@ -12,6 +12,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import CorruptionError, FormatError, StorageError
@@ -22,6 +23,7 @@ from .segment import Segment
 FIRST_CAPACITY = 128 << 10
 LARGEST_CAPACITY = 16 << 20
 SUFFIX = ".kj"
+_SPARE, _UNFINISHED_SPARE = "spare.new", "spare.part"
 
 
 class SegmentGone(Exception):
@@ -36,7 +38,7 @@ class Segments:
     ) -> None:
         self.directory = directory
         self.mode = mode
-        self.random = random
+        self.random = random  # salts
         self._open: dict[int, Segment] = {}
         self._lock = threading.Lock()
 
@@ -80,16 +82,54 @@ class Segments:
             raise FormatError(f"{path} has journal format {header}", path=path, hint="use a newer pykesto")
         raise CorruptionError("the header of the segment is damaged", path=path, offset=0)
 
-    def create(self, header_of: Callable[[int], SegmentHeader]) -> Segment:
-        """Make the segment whose header `header_of(salt)` gives, durable and empty, and open it."""
-        header = header_of(self.random())
+    def prepare(self, capacity: int) -> None:
+        """In the background: have a file of zeros at hand, so that the next roll need not write one.
+
+        One process at a time: the caller holds checkpoint.lock.
+        """
+        spare, unfinished = self.directory / _SPARE, self.directory / _UNFINISHED_SPARE
+        if spare.exists():
+            return
+        remove(unfinished)
+        fd = open_file(unfinished, create=True, exclusive=True, mode=self.mode)
+        try:
+            with translated("allocate", unfinished):
+                fill_with_zeros(fd, HEADER_SIZE + capacity)
+                os.fsync(fd)
+                os.rename(unfinished, spare)
+        finally:
+            os.close(fd)
+            remove(unfinished)
+
+    def _take_spare(self, temporary: Path, capacity: int) -> int | None:
+        """The descriptor of the file that was prepared, renamed to `temporary`; None if there is none so large."""
+        with translated("rename", self.directory / _SPARE):
+            try:
+                os.rename(self.directory / _SPARE, temporary)
+            except FileNotFoundError:
+                return None
+        fd = open_file(temporary)
+        if os.fstat(fd).st_size >= HEADER_SIZE + capacity:
+            return fd
+        os.close(fd)
+        remove(temporary)
+        return None
+
+    def create(self, header: SegmentHeader) -> Segment:
+        """Make a segment, durable and empty, and open it. It may get more capacity than asked for."""
         path = self.path(header.number)
         temporary = path.with_suffix(".new")
         remove(temporary)
-        fd = open_file(temporary, create=True, exclusive=True, mode=self.mode)
+        fd = self._take_spare(temporary, header.capacity)
+        prepared = fd is not None
+        if fd is None:
+            fd = open_file(temporary, create=True, exclusive=True, mode=self.mode)
         try:
             with translated("allocate", temporary):
-                fill_with_zeros(fd, HEADER_SIZE + header.capacity)
+                if prepared:
+                    header = replace(header, capacity=os.fstat(fd).st_size - HEADER_SIZE)
+                else:
+                    fill_with_zeros(fd, HEADER_SIZE + header.capacity)
                 write_at(fd, pack_header(header), 0)
                 os.fsync(fd)
                 os.rename(temporary, path)

@@ -101,9 +101,7 @@ cdef class Writer:
         generation, start, crc = self.state.generation, reader.position, reader.crc
         self.state.roll_begins()
         try:
-            self.segments.create(
-                lambda salt: SegmentHeader(number, generation, salt, start, capacity, crc)
-            )
+            self.segments.create(SegmentHeader(number, generation, self.segments.random(), start, capacity, crc))
         except StorageError as error:
             if self.segments.path(number).exists():  # renamed, but its directory could not be synced
                 self.state.poison(error.errno or 0)

@@ -6,7 +6,10 @@ makes; between two statements here it can't. So what is taken is always known, a
 
 cimport cython
 
-from pykesto._system cimport SharedWords, kesto_load, kesto_store
+from cpython.pythread cimport PyThread_get_thread_ident
+from libc.stdint cimport uint64_t
+
+from pykesto._system cimport SharedWords, kesto_add, kesto_load, kesto_store, kesto_wake_some
 
 import threading
 import time
@@ -20,6 +23,7 @@ cdef enum:
     SEQUENCE = 0
     WAITERS = 1
     HOLDER = 2
+    TAKEN = 3
 
 LOOK_AGAIN_S = 0.005  # a holder that was killed wakes nobody, so waiters look for themselves this often
 
@@ -28,16 +32,24 @@ LOOK_AGAIN_S = 0.005  # a holder that was killed wakes nobody, so waiters look f
 cdef class ProcessLock:
     """An exclusive lock with a bounded wait, on a `FileLock` and three words of a shared page.
 
-    A blocking flock can't time out, and sleeping between tries starves. So: try, then sleep on a futex that the
-    holder wakes when it lets go. The words are a sequence to sleep on, the number of sleepers, and the holder's pid,
-    which is for people to read only.
+    A blocking flock can't time out, and sleeping between tries starves. So: try, then sleep on a futex, of which the
+    holder wakes the longest waiting when it lets go. Who has had the lock `burst` times running while others wait
+    stands in line like them: a process that asks again at once would else always be there first.
+
+    The words are a sequence to sleep on, the number of sleepers, the holder's pid, which is for people to read only,
+    and how often the lock was taken.
     """
     cdef readonly object file
     cdef SharedWords words
     cdef Py_ssize_t first
     cdef object threads
+    cdef int burst
+    cdef int in_a_row
+    cdef uint64_t last_taken
+    cdef unsigned long owner  # the thread that has it, 0: none of this process
 
-    def __init__(self, file, SharedWords words not None, Py_ssize_t first_word):
+    def __init__(self, file, SharedWords words not None, Py_ssize_t first_word, *, int burst=32):
+        self.burst = burst
         self.file = file
         self.words = words
         self.first = first_word
@@ -57,6 +69,7 @@ cdef class ProcessLock:
             got = self.file.try_acquire()
             if got:
                 kesto_store(self.words.at(self.first + HOLDER), getpid())
+                self.count()
         except BaseException:
             # The kernel may have given the lock before the exception came: give it back, held or not.
             self.file.release()
@@ -66,7 +79,16 @@ cdef class ProcessLock:
             self.threads.release()
         return got
 
+    cdef int count(self) except -1:
+        """Note how often running this process has had the lock."""
+        cdef uint64_t taken = kesto_add(self.words.at(self.first + TAKEN), 1)
+        self.in_a_row = self.in_a_row + 1 if taken == self.last_taken + 1 else 1
+        self.last_taken = taken
+        self.owner = PyThread_get_thread_ident()
+        return 0
+
     cdef int give(self) except -1:
+        self.owner = 0
         try:
             kesto_store(self.words.at(self.first + HOLDER), 0)
         finally:
@@ -75,12 +97,17 @@ cdef class ProcessLock:
             finally:
                 self.threads.release()
         if kesto_load(self.words.at(self.first + WAITERS)):
-            self.words.add(self.first + SEQUENCE, 1)
-            self.words.wake(self.first + SEQUENCE)
+            kesto_add(self.words.at(self.first + SEQUENCE), 1)
+            kesto_wake_some(self.words.at(self.first + SEQUENCE), 1)
         return 0
 
     cdef int take_in_time(self, object timeout_s) except -1:
         """Take the lock, or raise LockTimeout after `timeout_s` seconds (None: wait for ever)."""
+        if self.in_a_row >= self.burst and kesto_load(self.words.at(self.first + WAITERS)):
+            self.in_a_row = 0
+            self.sleep()
+        if self.take():
+            return 0
         cdef double began = time.monotonic()
         cdef double waited_s
         while not self.take():
@@ -106,6 +133,24 @@ cdef class ProcessLock:
     def tried(self):
         """For a block, without waiting: `with lock.tried() as got: ...`."""
         return Held(self, 0, False)
+
+    @property
+    def taken(self):
+        """How often the lock was taken since the first process attached."""
+        return kesto_load(self.words.at(self.first + TAKEN))
+
+    def acquire(self, timeout_s):
+        """Take the lock, or raise LockTimeout; `let_go` gives it back."""
+        self.take_in_time(timeout_s)
+
+    def is_mine(self):
+        """Whether this thread has the lock."""
+        return self.owner == PyThread_get_thread_ident()
+
+    def let_go(self):
+        """Give the lock back before its block ends, if this thread has it."""
+        if self.owner == PyThread_get_thread_ident():
+            self.give()
 
     def close(self):
         """Close the descriptor. In a forked child this releases nothing of the parent's."""
@@ -136,4 +181,4 @@ cdef class Held:
     def __exit__(self, *_):
         if self.got:
             self.got = False
-            self.lock.give()
+            self.lock.let_go()

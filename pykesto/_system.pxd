@@ -15,6 +15,7 @@ cdef extern from "pykesto/words.h" nogil:
     void kesto_fence()
     void kesto_wait(uint64_t *word, uint32_t expected, int64_t ns)
     void kesto_wake(uint64_t *word)
+    void kesto_wake_some(uint64_t *word, int count)
 
 
 cdef class SharedWords:

@@ -31,6 +31,8 @@ from .store import Durability, Isolation, SchemaChange
 R = TypeVar("R")
 A = ParamSpec("A")
 
+CONTENDED = 16
+
 _log = logging.getLogger("pykesto")
 _running: contextvars.ContextVar[tuple[Database, ...]] = contextvars.ContextVar("pykesto_running", default=())
 
@@ -44,6 +46,7 @@ class Database:
         self._options = options
         self._others: dict[tuple[Any, ...], Options] = {}
         self._closed = False
+        self._contended = 0  # how many transactions more stand in line before they begin
         self._attachment = attach(self._path, create=create and not options.read_only, mode=mode)
         self._temporary: weakref.finalize[Any, Any] | None = None
 
@@ -313,7 +316,7 @@ class Attempts:
     ) -> None:
         self._database, self._begin = database, begin
         self._left = at_most
-        self._made = 0
+        self.made = 0
         self._began_s = time.monotonic()
         self._retry_for_s = retry_for_s
         self._pause_s = 0.0
@@ -328,18 +331,18 @@ class Attempts:
                 raise StopIteration
             time.sleep(self._pause_s)
         self._left -= 1
-        self._made += 1
+        self.made += 1
         self._attempt = Attempt(self._database, self._begin(), self)
         return self._attempt
 
     def another(self, conflict: ConcurrencyConflict) -> bool:
         """Whether another attempt follows this conflict. The last one says how often it was tried."""
-        # Jittered, so that the same two do not meet again.
-        self._pause_s = random.uniform(0, min(0.1, 0.001 * 2 ** min(self._made, 10)))
+        # Jittered, so that the same two do not meet again; the first time it is enough to stand in line.
+        self._pause_s = random.uniform(0, min(0.1, 0.001 * 2 ** min(self.made, 10))) if self.made > 1 else 0.0
         late = self._retry_for_s is not None and self._passed_s() + self._pause_s > self._retry_for_s
         if conflict.retryable and (late or not self._left):
             conflict.hint = (
-                f"it was tried {self._made} times in {self._passed_s():.1f} s; allow more attempts, read less in the"
+                f"it was tried {self.made} times in {self._passed_s():.1f} s; allow more attempts, read less in the"
                 " transaction, or use isolation='snapshot' if what was read may change meanwhile"
             )
         return conflict.retryable and not late and self._left > 0
@@ -359,11 +362,16 @@ class Attempt:
         self._database, self._session = database, session
         self._attempts: Attempts | None = attempts  # until the end: it refers to this one
         self._token: contextvars.Token[tuple[Database, ...]] | None = None
+        self._in_turn: Attachment | None = None
         self.goes_on = False  # it met a conflict, and another attempt is to follow
         self.version: int | None = None  # the commit's number, once it succeeded
 
     def __enter__(self) -> ObjectSession:
         self._token = _running.set((*_running.get(), self._database))
+        assert self._attempts is not None
+        if self._attempts.made > 1 or self._database._contended:
+            self._in_turn = self._database._attached()
+            self._in_turn.take_turn()
         return self._session.__enter__()
 
     def __exit__(
@@ -384,8 +392,19 @@ class Attempt:
             if not self.goes_on:
                 raise
         finally:
+            if self._in_turn is not None:
+                self._in_turn.end_turn()
+            self._note_contention()
             self._session._leave(self.version is not None)
         return self.goes_on
+
+    def _note_contention(self) -> None:
+        """After a conflict the next few transactions stand in line from the start: what is hot stays so for a while."""
+        database = self._database
+        if self.goes_on:
+            database._contended = CONTENDED
+        elif database._contended:
+            database._contended -= 1
 
 
 def _refuse_late(fn: Callable[..., Any]) -> None:

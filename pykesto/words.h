@@ -31,14 +31,17 @@ static void kesto_wait(uint64_t *w, uint32_t expected, int64_t ns)
     if ((uint32_t)kesto_load(w) == expected) nanosleep(&t, NULL);
 #endif
 }
-static void kesto_wake(uint64_t *w)
+
+/* Wake `count` of those that wait on a word, longest waiting first. */
+static void kesto_wake_some(uint64_t *w, int count)
 {
 #ifdef __linux__
     uint32_t *half = (uint32_t *)w;
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
     half++;
 #endif
-    syscall(SYS_futex, half, FUTEX_WAKE, 0x7fffffff, NULL, NULL, 0);
+    syscall(SYS_futex, half, FUTEX_WAKE, count, NULL, NULL, 0);
 #endif
 }
+static void kesto_wake(uint64_t *w) { kesto_wake_some(w, 0x7fffffff); }
 #endif

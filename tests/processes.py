@@ -90,7 +90,7 @@ class Worker:
 
 
 def _serve(pipe: Connection) -> None:
-    here = SimpleNamespace(say=pipe.send, hear=lambda: _hear(pipe))
+    here = SimpleNamespace(say=pipe.send, hear=lambda: _hear(pipe), heard=pipe.poll)
     while True:
         try:
             call = pipe.recv()

@@ -10,12 +10,17 @@ import atexit
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+from ..errors import LockTimeout
 from ..store import Reads, Snapshot, Terms, Writes
 from .checkpoint import Checkpointer, Outcome
 from .embedded import EmbeddedStore
 from .layout import Layout
+from .room import RoomMaker
+
+TURN_PATIENCE_S = 1.0
 
 
 class Attachment:
@@ -24,20 +29,32 @@ class Attachment:
     def __init__(self, store: EmbeddedStore) -> None:
         self.store = store
         self.checkpointer = Checkpointer(store)
+        self.room = RoomMaker(store)
         self.handles = 0
         # As they are, not through methods: every transaction calls both.
         self.snapshot: Callable[[], Snapshot] = store.view.snapshot
         self.commit: Callable[[Snapshot, Reads, Writes, Terms], int] = store.committer.commit
+        store.on_filling = self.room.want
         store.on_schema = self.checkpointer.want  # queries can use an index when a base has it
 
     @property
     def usable(self) -> bool:
         return not self.store.closed and self.store.pid == os.getpid()
 
+    def take_turn(self) -> None:
+        """Have other commits let this thread's next one pass; without it if that takes long."""
+        with suppress(LockTimeout):
+            self.store.turn_lock.acquire(TURN_PATIENCE_S)
+
+    def end_turn(self) -> None:
+        """Let the others go on, if this thread's commit has not done so."""
+        self.store.turn_lock.let_go()
+
     def checkpoint(self, wait_s: float | None) -> Outcome:
         return self.checkpointer.now(wait_s)
 
     def close(self) -> None:
+        self.room.close()
         self.checkpointer.close()
         self.store.close()
 

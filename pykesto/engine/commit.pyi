@@ -12,9 +12,11 @@ class Committer:
         self,
         view: View,
         *,
+        turn_lock: ProcessLock,
         commit_lock: ProcessLock,
         writer: Writer,
         sync: GroupSync,
         on_schema: Callable[[], object],
+        on_filling: Callable[[], object],
     ) -> None: ...
     def commit(self, snapshot: Snapshot, reads: Reads, writes: Writes, terms: Terms) -> int: ...

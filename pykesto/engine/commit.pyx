@@ -2,6 +2,9 @@
 
 Under commit.lock the view follows the journal to its end, the commit is validated against what came since its snapshot,
 and one record is appended. Nobody waits for a sync with that lock held. No user code runs here.
+
+A transaction that met a conflict and runs again holds turn.lock meanwhile, and whoever sees that lets it pass. It is
+courtesy, not protection: nobody waits longer than a moment, and not twice for the same turn.
 """
 
 cimport cython
@@ -20,9 +23,10 @@ import time
 from pykesto import failpoints as _failpoints
 from pykesto.engine.layout import require_index_name
 from pykesto.engine.validation import check_unique, refuse_other_index, validate, with_merged
-from pykesto.errors import CommitUnknown, SnapshotExpired, StorageError
+from pykesto.errors import CommitUnknown, LockTimeout, SnapshotExpired, StorageError
 from pykesto.failpoints import off
 
+cdef double PATIENCE_S = 1.0
 cdef bint ACTIVE = _failpoints.ACTIVE
 
 
@@ -31,16 +35,22 @@ cdef class Committer:
     """Commits of one process."""
     cdef View view
     cdef object lock
+    cdef object turn
+    cdef uint64_t passed_by  # the turn that took too long
     cdef object writer
     cdef object sync
     cdef object pid
     cdef object on_schema
+    cdef object on_filling
+    cdef uint64_t look_at
 
-    def __init__(self, View view not None, *, commit_lock, writer, sync, on_schema):
-        """`on_schema()` is called after a commit that created or dropped something."""
+    def __init__(self, View view not None, *, turn_lock, commit_lock, writer, sync, on_schema, on_filling):
+        """`on_schema()` is called after a commit that created or dropped something, `on_filling()` as a segment fills."""
         self.on_schema = on_schema
+        self.on_filling = on_filling
         self.view = view
         self.lock = commit_lock
+        self.turn = turn_lock
         self.writer = writer
         self.sync = sync
         self.pid = os.getpid()
@@ -63,8 +73,13 @@ cdef class Committer:
         cdef bytes payload = pack_commit(commit)
         cdef list written = []
         try:
-            with self.lock.held(terms.lock_timeout_s):
-                self.write(snapshot, reads, writes, terms, commit, payload, written)
+            if self.turn.holder:
+                self.let_pass(terms.lock_timeout_s)
+            try:
+                with self.lock.held(terms.lock_timeout_s):
+                    self.write(snapshot, reads, writes, terms, commit, payload, written)
+            finally:
+                self.turn.let_go()  # before the sync: the next one's is shared with this one's
             if durable:
                 self.sync.make_durable((<Record>written[0]).ends())
         except BaseException as error:
@@ -73,8 +88,34 @@ cdef class Committer:
             raise CommitUnknown(f"the commit was written, but not seen to reach stable storage: {error}") from error
         if commit.schema:
             self.on_schema()
+        if (<Record>written[0]).ends() >= self.look_at:
+            self.look_at_segment()
         self.view.look_whether_due()
         return (<Record>written[0]).number
+
+    cdef int let_pass(self, timeout_s) except -1:
+        """Stand in line behind a transaction that has its turn, for a moment."""
+        cdef uint64_t turn = self.turn.taken
+        if turn == self.passed_by or self.turn.is_mine():
+            return 0
+        try:
+            self.turn.acquire(PATIENCE_S if timeout_s is None else min(timeout_s, PATIENCE_S))
+        except LockTimeout:
+            self.passed_by = turn
+        return 0
+
+    cdef int look_at_segment(self) except -1:
+        """From the middle of a segment on, at each eighth: have what the roll needs made ready in the background."""
+        segment = self.view.reader.segment
+        cdef uint64_t capacity = segment.header.capacity
+        cdef uint64_t position = self.view.reader.position
+        cdef uint64_t eighth = capacity // 8 + 1
+        if position - segment.start < capacity // 2:
+            self.look_at = segment.start + capacity // 2
+        else:
+            self.look_at = position + eighth
+            self.on_filling()
+        return 0
 
     cdef Commit commit_of(self, Writes writes, terms):
         cdef tuple schema = tuple(writes.schema)

@@ -5,6 +5,7 @@ first process to attach is alone and recovers; one that joins later maps the con
 
 Locks, in the order in which they are taken:
     attach.lock      while attaching and detaching
+    turn.lock        while a transaction runs again that met a conflict; others let it pass, but not for ever
     checkpoint.lock  while bringing a base forward
     commit.lock      while validating and appending
     view             this process's own state: base, overlay, reader, pins
@@ -20,7 +21,14 @@ from ..errors import ClosedError, LockTimeout
 from ..files import FileLock, ProcessLock
 from ..journal import GroupSync, JournalState, Recovered, Segments, Writer
 from .commit import Committer
-from .control import CHECKPOINT_LOCK_WORDS, COMMIT_LOCK_WORDS, JOURNAL_WORDS, SYNC_LOCK_WORDS, Control
+from .control import (
+    CHECKPOINT_LOCK_WORDS,
+    COMMIT_LOCK_WORDS,
+    JOURNAL_WORDS,
+    SYNC_LOCK_WORDS,
+    TURN_LOCK_WORDS,
+    Control,
+)
 from .layout import Layout
 from .recovery import recover_database
 from .view import View
@@ -33,6 +41,7 @@ class EmbeddedStore:
 
     def __init__(self, layout: Layout, *, create_missing: bool, mode: int) -> None:
         self.on_schema: Callable[[], object] = lambda: None  # called when indexes or tables came or went
+        self.on_filling: Callable[[], object] = lambda: None  # called when the newest segment fills
         self.layout, self.mode = layout, mode
         self.pid = os.getpid()
         self.closed = False
@@ -77,8 +86,9 @@ class EmbeddedStore:
         self._locks.append(lock)
         return lock
 
-    def _process_lock(self, name: str, first_word: int) -> ProcessLock:
-        return ProcessLock(FileLock(self.layout.lock(name), mode=self.mode), self.control.words, first_word)
+    def _process_lock(self, name: str, first_word: int, *, burst: int = 32) -> ProcessLock:
+        file = FileLock(self.layout.lock(name), mode=self.mode)
+        return ProcessLock(file, self.control.words, first_word, burst=burst)
 
     def _open_parts(self) -> None:
         words = self.control.words
@@ -87,11 +97,18 @@ class EmbeddedStore:
         self.commit_lock = self._process_lock("commit", COMMIT_LOCK_WORDS)
         self.sync_lock = self._process_lock("sync", SYNC_LOCK_WORDS)
         self.checkpoint_lock = self._process_lock("checkpoint", CHECKPOINT_LOCK_WORDS)
+        self.turn_lock = self._process_lock("turn", TURN_LOCK_WORDS, burst=8)
         self.sync = GroupSync(self.segments, self.state, sync_lock=self.sync_lock, commit_lock=self.commit_lock)
         self.view = View(self.layout, self.segments, self.state, self.control)
         writer = Writer(self.segments, self.state, self.sync)
         self.committer = Committer(
-            self.view, commit_lock=self.commit_lock, writer=writer, sync=self.sync, on_schema=lambda: self.on_schema()
+            self.view,
+            turn_lock=self.turn_lock,
+            commit_lock=self.commit_lock,
+            writer=writer,
+            sync=self.sync,
+            on_schema=lambda: self.on_schema(),
+            on_filling=lambda: self.on_filling(),
         )
 
     # Detaching
@@ -130,7 +147,7 @@ class EmbeddedStore:
         self.recovered = None  # it holds a descriptor of the journal
         for lock in reversed(self._locks):
             lock.close()
-        for name in ("commit_lock", "sync_lock", "checkpoint_lock", "segments", "control"):
+        for name in ("commit_lock", "sync_lock", "checkpoint_lock", "turn_lock", "segments", "control"):
             if hasattr(self, name):
                 getattr(self, name).close()
 

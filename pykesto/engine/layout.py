@@ -29,6 +29,8 @@ OWN_NAMES = frozenset(
         "commit.lock",
         "sync.lock",
         "checkpoint.lock",
+        "turn.lock",
+        "room.lock",
         "attached",
         "journal",
         "base",

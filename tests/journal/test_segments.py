@@ -87,7 +87,7 @@ def unpublished(journal: Journal) -> int:
     number, reader = journal.state.segment + 1, journal.reader
     journal.state.roll_begins()
     journal.segments.create(
-        lambda salt: SegmentHeader(number, journal.state.generation, salt, reader.position, FIRST_CAPACITY, reader.crc)
+        SegmentHeader(number, journal.state.generation, 7, reader.position, FIRST_CAPACITY, reader.crc)
     )
     return number
 
@@ -212,4 +212,26 @@ def test_a_reader_stops_at_until(tmp_path: Path) -> None:
     for n, record in enumerate(records):
         found = list(journal.reader_from_start().read_to(journal.state, until=record.end))
         assert [r.number for r in found] == [r.number for r in records[: n + 1]]
+    journal.close()
+
+
+def test_a_roll_takes_the_file_that_was_prepared(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.segments.prepare(3 * FIRST_CAPACITY)
+    journal.segments.prepare(FIRST_CAPACITY)  # there is one already
+    for payload in many(4):
+        journal.append(payload)
+    assert journal.reader.segment.header.capacity == 3 * FIRST_CAPACITY
+    assert {path.suffix for path in journal.segments.directory.iterdir()} == {".kj"}
+    assert journal.payloads() == many(4)
+    journal.close()
+
+
+def test_a_file_that_is_too_small_or_unfinished_is_not_taken(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    (journal.segments.directory / "spare.part").write_bytes(b"of a process that was killed")
+    journal.segments.prepare(4096)
+    journal.append(bytes(FIRST_CAPACITY * 2))
+    assert journal.reader.segment.header.capacity >= FIRST_CAPACITY * 2
+    assert {path.suffix for path in journal.segments.directory.iterdir()} == {".kj"}
     journal.close()

@@ -1,0 +1,71 @@
+"""Make room in the journal before a commit has to wait for it.
+
+A roll to a new segment happens under commit.lock, so every process waits for it: what can be done before is done here,
+in a thread of its own. The next segment's file is written with zeros, and most of this segment is synced. If it isn't
+ready in time, the roll does all of that by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from ..errors import Error
+from ..files import FileLock
+from ..journal.segments import LARGEST_CAPACITY
+from .embedded import EmbeddedStore
+
+CLOSING_PATIENCE_S = 5.0
+
+_log = logging.getLogger("pykesto")
+
+
+class RoomMaker:
+    """A daemon thread that begins with the first wish."""
+
+    def __init__(self, store: EmbeddedStore) -> None:
+        self.store = store
+        self._wanted = threading.Event()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def want(self) -> None:
+        """Have room made soon. Called by commits."""
+        if self._closing:
+            return
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="pykesto journal", daemon=True)
+                self._thread.start()
+        self._wanted.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            if self._closing:
+                return
+            try:
+                self._make()
+            except Error as error:
+                if not self._closing:
+                    _log.debug("no room was made in the journal of %s: %s", self.store.layout.directory, error)
+
+    def _make(self) -> None:
+        store = self.store
+        lock = FileLock(store.layout.lock("room"), mode=store.mode)
+        try:
+            if lock.try_acquire():
+                newest = store.segments.get(store.state.segment)
+                store.segments.prepare(min(LARGEST_CAPACITY, 2 * newest.header.capacity))
+        finally:
+            lock.close()
+        store.sync.make_durable(store.state.end)
+
+    def close(self) -> None:
+        """End the thread, when it is through with what it does."""
+        self._closing = True
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join(CLOSING_PATIENCE_S)

@@ -1,0 +1,94 @@
+"""Under contention nobody starves: whoever met a conflict has its turn, and the lock goes round."""
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import pykesto
+from tests.processes import Worker, open_database
+
+Start = Callable[[], Worker]
+DEADLINE_S = 60.0
+
+
+def count_until_told(here: SimpleNamespace) -> int:
+    """Commit to the same row, as fast as it goes, until the parent says something."""
+
+    def bump(session: Any) -> None:
+        session.table("counters")["hits"]["n"] += 1
+
+    done = 0
+    while not here.heard():
+        here.db.run(bump, attempts=100)
+        done += 1
+        if done == 20:
+            here.say("at it")
+    here.hear()
+    return done
+
+
+@pytest.mark.parametrize("durability", ["full", "process"])
+def test_a_long_transaction_among_short_ones_gets_through(database: Path, start_worker: Start, durability: Any) -> None:
+    with pykesto.open(database, durability=durability) as db:
+        with db.transaction() as s:
+            s.table("counters")["hits"] = {"n": 0}
+        others = [start_worker() for _ in range(2)]
+        for other in others:
+            other.call(open_database, database)
+            other.start(count_until_told)
+            assert other.hear() == "at it"
+        tries = 0
+
+        def slow(session: Any) -> int:
+            nonlocal tries
+            tries += 1
+            seen: int = session.table("counters")["hits"]["n"]
+            until = time.monotonic() + 0.1
+            while time.monotonic() < until:  # at work, where a commit of the others takes far less
+                session.table("counters").get(tries)
+            session.table("counters")["hits"]["n"] = seen + 1000
+            return seen
+
+        db.run(slow)
+        assert tries < 8
+        for other in others:
+            other.say("enough")
+        counted = sum(other.result() for other in others)
+        with db.session() as s:
+            assert s.table("counters")["hits"]["n"] == counted + 1000
+
+
+def count(path: Path, seconds: float, go: Any, counts: Any) -> None:
+    with pykesto.open(path, durability="process") as db:
+
+        def bump(session: Any) -> None:
+            session.table("counters")["hits"]["n"] += 1
+
+        go.wait()
+        done, end = 0, time.monotonic() + seconds
+        while time.monotonic() < end:
+            db.run(bump, attempts=1000)
+            done += 1
+        counts.put(done)
+
+
+def test_no_process_starves_at_one_hot_row(database: Path) -> None:
+    with pykesto.open(database) as db, db.transaction() as s:
+        s.table("counters")["hits"] = {"n": 0}
+    spawn = multiprocessing.get_context("spawn")
+    go, counts = spawn.Barrier(4), spawn.Queue()
+    processes = [spawn.Process(target=count, args=(database, 2.0, go, counts)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    done = sorted(counts.get(timeout=DEADLINE_S) for _ in processes)
+    for process in processes:
+        process.join(DEADLINE_S)
+    with pykesto.open(database) as db, db.session() as s:
+        assert s.table("counters")["hits"]["n"] == sum(done)
+    # The bar of the benchmark is 2; here it is only shown that nobody is left out, whatever the machine does meanwhile.
+    assert done[0] > 0.1 * done[-1], done
