@@ -21,6 +21,7 @@ from .engine.attachments import Attachment, attach, detach
 from .engine.backup import backup
 from .engine.check import Report, check
 from .engine.checkpoint import Outcome
+from .engine.repair import repair
 from .engine.stats import Stats, stats
 from .errors import ClosedError, ConcurrencyConflict, ReadOnlyError, UsageError
 from .objects import ObjectSession
@@ -261,6 +262,20 @@ class Database:
     def check(self) -> Report:
         """Verify MANIFEST, stamps, rows, indexes and journal; `.problems` is empty when all is well."""
         return check(self._attached(), self._options.lock_timeout_s)
+
+    def repair(self) -> Report:
+        """Rebuild what `check` finds damaged, from other copies of the same rows; then check again.
+
+        A base is rebuilt from another one and the journal, or from its own rows where only an index is damaged. Nothing
+        is guessed: CorruptionError names rows that no other place has, and then nothing was changed.
+
+        Example:
+            >>> import pykesto
+            >>> with pykesto.temporary() as db:
+            ...     db.repair().problems
+            ()
+        """
+        return repair(self._attached(), self._options.lock_timeout_s)
 
     def stats(self) -> Stats:
         """Sizes and counts of the moment."""

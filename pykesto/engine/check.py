@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from ..errors import Error
@@ -12,6 +12,7 @@ from .attachments import Attachment
 from .base import Base
 from .content import unpack_commit
 from .embedded import EmbeddedStore
+from .layout import Layout
 from .manifest import Manifest, read_manifest, read_stamp
 
 
@@ -54,35 +55,13 @@ class _Check:
         return Report(tuple(self.problems), self.bases, self.commits)
 
     def _check_bases(self, manifest: Manifest) -> None:
-        with closing(self.store.view.snapshot()) as snapshot:
-            for number, (life, _) in sorted(manifest.bases.items()):
-                trusted = self._stamp_holds(number, life)
-                if not trusted and number == manifest.current:
-                    self.problems.append(
-                        f"{self.store.layout.stamp(number)} is not what MANIFEST names, for the current base"
-                    )
-                if trusted:
-                    self.bases += 1
-                    self.problems += self._base_problems(number, snapshot.base)
-
-    def _stamp_holds(self, number: int, life: str) -> bool:
-        try:
-            return read_stamp(self.store.layout, number).life == life
-        except Error:
-            return False  # being made again is no damage, unless it is the current one
-
-    def _base_problems(self, number: int, own: Base) -> Iterator[str]:
-        if own.number == number:
-            yield from own.check()
-            return
-        if self.store.view.uses_base(number):
-            return  # an older session of this process has it open
-        self.store.view.forget_base(number)
-        base = Base(self.store.layout, number, 0)
-        try:
-            yield from base.check()
-        finally:
-            base.close()
+        layout = self.store.layout
+        for number in sorted(manifest.bases):
+            if is_stamped(layout, manifest, number):
+                self.bases += 1
+                self.problems += problems_of(self.store, number)
+            elif number == manifest.current:
+                self.problems.append(f"{layout.stamp(number)} is not what MANIFEST names, for the current base")
 
     def _check_journal(self, manifest: Manifest) -> None:
         """Read every record from the oldest base's mark to the end."""
@@ -104,3 +83,31 @@ class _Check:
         for record in reader.read_to(store.state):
             unpack_commit(record.payload)
             self.commits += 1
+
+
+def is_stamped(layout: Layout, manifest: Manifest, number: int) -> bool:
+    """Whether a base has the stamp that MANIFEST names. Another one that has not is being made again: no damage."""
+    try:
+        return read_stamp(layout, number).life == manifest.bases[number][0]
+    except Error:
+        return False
+
+
+@contextmanager
+def opened(store: EmbeddedStore, number: int) -> Iterator[Base | None]:
+    """A base, read through the handles that this process has of it; None if an older session of it has them."""
+    with closing(store.view.snapshot()) as snapshot:
+        if snapshot.base.number == number:
+            yield snapshot.base
+        elif store.view.uses_base(number):
+            yield None
+        else:
+            store.view.forget_base(number)
+            with closing(Base(store.layout, number, 0)) as base:
+                yield base
+
+
+def problems_of(store: EmbeddedStore, number: int) -> list[str]:
+    """What is wrong with a base, in words. The caller holds checkpoint.lock."""
+    with opened(store, number) as base:
+        return [] if base is None else list(base.check())
