@@ -7,7 +7,7 @@ store after the record's bytes are in place: whoever loads it sees them.
 cimport cython
 from libc.stdint cimport uint64_t
 
-from pykesto._system cimport SharedWords, kesto_load, kesto_store
+from pykesto._system cimport SharedWords, kesto_add, kesto_load, kesto_store
 
 from pykesto.errors import StorageError
 
@@ -24,6 +24,9 @@ cdef enum:
     CLEAN = 7
     GENERATION = 8
     ROLLING = 9
+    COMMITS = 10
+    SYNCS = 11
+    CONFLICTS = 12
 
 
 @cython.final
@@ -103,6 +106,33 @@ cdef class JournalState:
     def publish(self, uint64_t end):
         """Let everyone see the records up to `end`, which are in place."""
         self.store(END, end)
+
+    @property
+    def commits(self):
+        """How many records all processes appended since the first of them attached."""
+        return self.load(COMMITS)
+
+    @property
+    def syncs(self):
+        """How often the journal was synced since then."""
+        return self.load(SYNCS)
+
+    @property
+    def conflicts(self):
+        """How many commits were refused since then, because of what others had committed."""
+        return self.load(CONFLICTS)
+
+    def count_commit(self):
+        """One more."""
+        kesto_add(self.words.at(self.first + COMMITS), 1)
+
+    def count_sync(self):
+        """One more."""
+        kesto_add(self.words.at(self.first + SYNCS), 1)
+
+    def count_conflict(self):
+        """One more."""
+        kesto_add(self.words.at(self.first + CONFLICTS), 1)
 
     def publish_segment(self, uint64_t number):
         """Name the newest segment."""

@@ -103,6 +103,7 @@ class GroupSync:
             if ACTIVE:
                 hit("journal.synced")
             self.state.publish_durable(end)
+            self.state.count_sync()
 
     def not_durable(self) -> list[Segment]:
         """The segments from the durable end to the newest, in order."""

@@ -73,6 +73,7 @@ cdef class Writer:
         if ACTIVE:
             hit("journal.written")
         state.publish(record.ends())
+        state.count_commit()
         if ACTIVE:
             hit("journal.published")
         reader.go_past(record)

@@ -15,11 +15,71 @@ from pykesto.errors import ClosedError
 cdef extern from "pykesto/crc32c.h":
     uint32_t kesto_crc_software(uint32_t crc, const unsigned char *data, size_t size) nogil
 
+cdef extern from *:
+    """
+    #ifdef __linux__
+    #include <sys/vfs.h>
+    static long kesto_file_system(const char *path)
+    {
+        struct statfs found;
+        return statfs(path, &found) == 0 ? (long)(unsigned int)found.f_type : -1;
+    }
+    #include <fcntl.h>
+    static void kesto_write_back(int fd, int64_t at, int64_t size)
+    {
+        sync_file_range(fd, at, size,
+                        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+    }
+    #else
+    static void kesto_write_back(int fd, int64_t at, int64_t size) { (void)fd; (void)at; (void)size; }
+    static long kesto_file_system(const char *path) { return 0; }
+    #endif
+    """
+    long kesto_file_system(const char *path) nogil
+    void kesto_write_back(int fd, int64_t at, int64_t size) nogil
+
+cdef extern from "<unistd.h>" nogil:
+    int usleep(unsigned int us)
+
 cdef extern from "<sys/mman.h>":
     void *mmap(void *at, size_t size, int prot, int flags, int fd, long offset) nogil
     int munmap(void *at, size_t size) nogil
     int PROT_READ, PROT_WRITE, MAP_SHARED
     void *MAP_FAILED
+
+def breathe(double seconds=0.0001):
+    """Let other threads have the interpreter for a moment: in the midst of long work in the background.
+
+    Python itself takes it away after 5 ms only, and a thread that commits waits so long at each of its system calls.
+    """
+    cdef unsigned int us = <unsigned int>(min(seconds, 1.0) * 1e6)
+    with nogil:
+        usleep(us)
+
+
+def write_back(int fd, int64_t size):
+    """Have the kernel write a file's pages a little at a time, so that the sync after it holds nobody up for long.
+
+    It is no sync: it says nothing of metadata or the disk's cache, and its failures are the sync's to report.
+    """
+    cdef int64_t at = 0
+    while at < size:
+        with nogil:
+            kesto_write_back(fd, at, 1 << 20)
+        at += 1 << 20
+
+
+def file_system_of(path):
+    """The number by which the kernel names the kind of file system that `path` is on; 0 where it has none."""
+    cdef bytes name = os.fsencode(path)
+    cdef const char *at = PyBytes_AS_STRING(name)
+    cdef long kind
+    with nogil:
+        kind = kesto_file_system(at)
+    if kind < 0:
+        raise OSError(errno, os.strerror(errno), path)
+    return kind
+
 
 def crc32c(bytes data, unsigned int seed=0):
     """The CRC-32C of `data`, continuing from `seed` (the sum of what came before)."""

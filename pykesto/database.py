@@ -41,14 +41,16 @@ _running: contextvars.ContextVar[tuple[Database, ...]] = contextvars.ContextVar(
 class Database:
     """A handle of a database directory, shared by all threads and kept across fork. Made by `pykesto.open`."""
 
-    def __init__(self, path: str | os.PathLike[str], *, create: bool, mode: int, options: Options) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, create: bool, mode: int, network: bool, options: Options
+    ) -> None:
         self._path = Path(os.path.abspath(path))
-        self._mode = mode
+        self._mode, self._network = mode, network
         self._options = options
         self._others: dict[tuple[Any, ...], Options] = {}
         self._closed = False
         self._contended = 0  # how many transactions more stand in line before they begin
-        self._attachment = attach(self._path, create=create and not options.read_only, mode=mode)
+        self._attachment = attach(self._path, create=create and not options.read_only, mode=mode, network=network)
         self._temporary: weakref.finalize[Any, Any] | None = None
 
     @property
@@ -66,7 +68,7 @@ class Database:
         if self._closed:
             raise ClosedError(f"the database {self._path} is closed", hint="open it again with pykesto.open()")
         if not self._attachment.usable:
-            self._attachment = attach(self._path, create=False, mode=self._mode)
+            self._attachment = attach(self._path, create=False, mode=self._mode, network=self._network)
         return self._attachment
 
     # Sessions
@@ -437,6 +439,7 @@ def open(
     isolation: Isolation = "serializable",
     lock_timeout: float | None = 10.0,
     token_key: bytes | None = None,
+    network: bool = False,
 ) -> Database:
     """Open the database in the directory `path`. Any number of processes and threads may do so at once.
 
@@ -449,6 +452,7 @@ def open(
         isolation: "serializable": all that a session read is checked when it commits. "snapshot": only what it wrote.
         lock_timeout: seconds to wait for another process that commits; None for ever, 0 one try.
         token_key: a secret of at least 16 bytes to sign `row.k_token` with; None: tokens are not signed.
+        network: open a directory on a network file system too, where only one machine may ever have it open.
 
     Raises:
         StorageError: the directory is missing (errno ENOENT) or can't be used.
@@ -467,7 +471,7 @@ def open(
     if "://" in text or text.startswith(":"):
         raise UsageError(f"{text!r} is no directory; only databases in a directory are supported so far")
     options = Options(durability, isolation, lock_timeout, read_only, token_key)
-    return Database(text, create=create, mode=mode, options=options)
+    return Database(text, create=create, mode=mode, network=network, options=options)
 
 
 def temporary() -> Database:

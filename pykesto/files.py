@@ -18,7 +18,7 @@ import portalocker
 import portalocker.portalocker
 
 from ._locks import LOOK_AGAIN_S, ProcessLock
-from ._system import SharedWords, crc32c
+from ._system import SharedWords, breathe, crc32c, file_system_of, write_back
 from .errors import LockTimeout, StorageError
 
 __all__ = [
@@ -26,9 +26,11 @@ __all__ = [
     "FileLock",
     "ProcessLock",
     "SharedWords",
+    "breathe",
     "crc32c",
     "create_whole",
     "fill_with_zeros",
+    "network_of",
     "open_file",
     "read_at",
     "remove",
@@ -51,6 +53,31 @@ _flock = cast(
     if hasattr(portalocker.portalocker, "FlockLocker")
     else portalocker.portalocker.LOCKER,
 )
+
+
+# Kinds of file systems that other machines may change under us (statfs(2), linux/magic.h): locks, shared mappings and
+# syncs there are not what they are on a disk of this machine.
+NETWORKS = {
+    0x6969: "NFS",
+    0x517B: "SMB",
+    0xFF534D42: "CIFS",
+    0xFE534D42: "SMB 2",
+    0x01021997: "9P",
+    0x5346414F: "AFS",
+    0x00C36400: "Ceph",
+    0x0BD00BD0: "Lustre",
+    0x47504653: "GPFS",
+    0x01161970: "GFS2",
+    0x7461636F: "OCFS2",
+    0x73757245: "Coda",
+    0x786F4256: "VirtualBox shared folders",
+}
+
+
+def network_of(path: Path) -> str | None:
+    """The name of the network file system that `path` is on; None on a disk of this machine."""
+    with translated("look at", path):
+        return NETWORKS.get(file_system_of(path))
 
 
 @contextmanager
@@ -116,6 +143,7 @@ def sync_file(path: Path) -> None:
     fd = open_file(path)
     try:
         with translated("sync", path):
+            write_back(fd, os.fstat(fd).st_size)
             os.fsync(fd)
     finally:
         os.close(fd)

@@ -63,12 +63,14 @@ _attachments: dict[str, Attachment] = {}
 _lock = threading.RLock()
 
 
-def attach(path: Path, *, create: bool, mode: int) -> Attachment:
+def attach(path: Path, *, create: bool, mode: int, network: bool = False) -> Attachment:
     """This process's attachment to the database at `path`, made if need be. Each call is one handle to `detach`."""
     with _lock:
         found = _attachments.get(os.path.realpath(path))
         if found is None or not found.usable:
-            store = EmbeddedStore(Layout(Path(os.path.abspath(path))), create_missing=create, mode=mode)
+            store = EmbeddedStore(
+                Layout(Path(os.path.abspath(path))), create_missing=create, mode=mode, network=network
+            )
             found = _attachments[os.path.realpath(path)] = Attachment(store)
         found.handles += 1
         return found

@@ -16,7 +16,7 @@ from pathlib import Path
 from .. import tc
 from ..errors import ClosedError, CorruptionError, StorageError
 from ..failpoints import ACTIVE, hit, off
-from ..files import remove, sync_directory, sync_file, translated
+from ..files import breathe, remove, sync_directory, sync_file, translated
 from ..store import IndexDefinition, Row
 from .guard import pack_row, unpack_row
 from .layout import Layout, files_in, table_file
@@ -219,6 +219,7 @@ class BaseBuilder:
             if ACTIVE:
                 hit("checkpoint.write")
                 batch = batch[off("checkpoint.rows") :]
+            breathe()
             table.apply_raw([(key, None if row is None else pack_row(key, row)) for key, row in batch])
 
     def _stop_if_asked(self) -> None:

@@ -14,21 +14,23 @@ from dataclasses import dataclass
 
 from ..errors import CorruptionError
 from ..failpoints import ACTIVE, hit
+from ..files import breathe
 from ..journal import Reader, SegmentGone
 from ..store import Row
 from .base import BaseBuilder, Stopped
-from .content import unpack_commit
+from .content import take_newest, unpack_commit
 from .control import Pins, base_of
 from .embedded import EmbeddedStore
 from .manifest import Manifest, Mark, Stamp, read_manifest, read_stamp, write_manifest
 from .schema import Schema
 
-JOURNAL_BYTES = 4 << 20  # a checkpoint is due when this much follows the current base
+JOURNAL_BYTES = 8 << 20  # a checkpoint is due when this much follows the current base
 BATCH_BYTES = 16 << 20  # one checkpoint applies about so much of it: even a process that soon ends brings the base on
 CLOSING_PATIENCE_S = 5.0  # how long close() lets a checkpoint finish before it has it given up
 NO_THREAD_PAUSE_S = 1.0  # where the system gives no thread, don't ask after each commit
 LEASE_BYTES = 512 << 20  # a session keeps at most so much journal back
 LEASE_S = 3600
+_AT_ONCE = 64  # commits, between which other threads have the interpreter
 
 _log = logging.getLogger("pykesto")
 
@@ -186,12 +188,12 @@ class _Checkpoint:
         rows: dict[str, dict[bytes, Row | None]] = {}
         for record in reader.read_to(self.store.state, until=until):
             commit = unpack_commit(record.payload)
-            schema.apply(commit.schema, commit.rows)
+            if commit.schema or not commit.rows.keys() <= schema.known.keys():
+                schema.apply(commit.schema, commit.rows)
             self.commits += 1
-            for table, images in commit.rows.items():
-                rows.setdefault(table, {}).update(
-                    {key: None if image is None else Row(record.number, image) for key, image in images.items()}
-                )
+            take_newest(rows, commit, record.number)
+            if self.commits % _AT_ONCE == 0:
+                breathe()
             if reader.position - least >= BATCH_BYTES:
                 break
         return rows

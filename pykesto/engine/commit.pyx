@@ -23,7 +23,7 @@ import time
 from pykesto import failpoints as _failpoints
 from pykesto.engine.layout import require_index_name
 from pykesto.engine.validation import check_unique, refuse_other_index, validate, with_merged
-from pykesto.errors import CommitUnknown, LockTimeout, SnapshotExpired, StorageError
+from pykesto.errors import CommitUnknown, ConcurrencyConflict, LockTimeout, SnapshotExpired, StorageError
 from pykesto.failpoints import off
 
 cdef double PATIENCE_S = 1.0
@@ -83,6 +83,8 @@ cdef class Committer:
             if durable:
                 self.sync.make_durable((<Record>written[0]).ends())
         except BaseException as error:
+            if isinstance(error, ConcurrencyConflict):
+                self.view.state.count_conflict()
             if not written or isinstance(error, CommitUnknown):
                 raise
             raise CommitUnknown(f"the commit was written, but not seen to reach stable storage: {error}") from error

@@ -1,6 +1,6 @@
 from typing import Any, Final, final
 
-from ..store import SchemaChange
+from ..store import Row, SchemaChange
 
 IMAGE_BYTES_MAX: Final[int]
 
@@ -21,3 +21,4 @@ class Commit:
 
 def pack_commit(commit: Commit) -> bytes: ...
 def unpack_commit(payload: bytes) -> Commit: ...
+def take_newest(newest: dict[str, dict[bytes, Row | None]], commit: Commit, number: int) -> None: ...

@@ -8,6 +8,8 @@ from libc.string cimport memcpy
 import json
 from dataclasses import asdict
 
+from pykesto._stored cimport stored
+
 from pykesto.errors import CorruptionError, UsageError
 from pykesto.store import KEY_BYTES_MAX as _KEY_BYTES_MAX
 from pykesto.store import SchemaChange
@@ -203,3 +205,14 @@ cdef Commit unpacked(bytes payload):
     if cursor.at != cursor.end:
         raise ValueError(f"{cursor.end - cursor.at} bytes are left over")
     return commit
+
+
+def take_newest(dict newest not None, Commit commit not None, uint64_t number):
+    """Into table -> key -> `Row` or None (deleted), put what the commit `number` wrote."""
+    cdef dict rows
+    for table, images in commit.rows.items():
+        rows = newest.get(table)
+        if rows is None:
+            rows = newest[table] = {}
+        for key, image in (<dict>images).items():
+            rows[key] = None if image is None else stored(number, <bytes>image)

@@ -39,7 +39,7 @@ ATTACH_TIMEOUT_S = 60.0
 class EmbeddedStore:
     """One process's attachment to the database in `layout.directory`. Threads share it; a forked child may not."""
 
-    def __init__(self, layout: Layout, *, create_missing: bool, mode: int) -> None:
+    def __init__(self, layout: Layout, *, create_missing: bool, mode: int, network: bool = False) -> None:
         self.on_schema: Callable[[], object] = lambda: None  # called when indexes or tables came or went
         self.on_filling: Callable[[], object] = lambda: None  # called when the newest segment fills
         self.layout, self.mode = layout, mode
@@ -47,6 +47,8 @@ class EmbeddedStore:
         self.closed = False
         self.recovered: Recovered | None = None  # what the first attacher found
         self._locks: list[FileLock] = []
+        if not network:
+            layout.refuse_network()
         if create_missing:
             layout.create(mode)
         else:

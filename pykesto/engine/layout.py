@@ -10,14 +10,15 @@ base/N/           one copy of all tables, and its STAMP
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import string
 from pathlib import Path
 from urllib.parse import quote
 
-from ..errors import FormatError, UsageError
-from ..files import sync_directory, translated
+from ..errors import FormatError, StorageError, UsageError
+from ..files import network_of, sync_directory, translated
 
 OWN_NAMES = frozenset(
     {
@@ -57,6 +58,17 @@ class Layout:
         self.attached = directory / "attached"
         self.journal = directory / "journal"
         self.bases = directory / "base"
+
+    def refuse_network(self) -> None:
+        """StorageError if the directory, or that in which it is to be, is on a network file system."""
+        place = next(path for path in (self.directory, *self.directory.parents) if path.exists())
+        if name := network_of(place):
+            raise StorageError(
+                f"{self.directory} is on {name}: locks and shared memory are not dependable over a network",
+                errno=errno.EREMOTE,
+                path=self.directory,
+                hint="use a disk of this machine, or open(..., network=True) if just one machine ever opens it",
+            )
 
     def lock(self, name: str) -> Path:
         return self.directory / f"{name}.lock"

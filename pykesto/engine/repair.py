@@ -16,7 +16,7 @@ from ..store import Row
 from .attachments import Attachment
 from .base import Base, BaseBuilder
 from .check import Report, check, is_stamped, opened, problems_of
-from .content import unpack_commit
+from .content import take_newest, unpack_commit
 from .embedded import EmbeddedStore
 from .guard import unpack_row
 from .manifest import Manifest, Mark, Stamp, read_manifest, read_stamp, remove_stamp, write_manifest
@@ -100,10 +100,7 @@ class _Repair:
         for record in reader.read_to(self.store.state):
             commit = unpack_commit(record.payload)
             schema.apply(commit.schema, commit.rows)
-            for table, images in commit.rows.items():
-                rows.setdefault(table, {}).update(
-                    {key: None if image is None else Row(record.number, image) for key, image in images.items()}
-                )
+            take_newest(rows, commit, record.number)
         return rows, schema, Mark(reader.number, reader.position, reader.crc)
 
     def _go_on_from(self, source: int, builder: BaseBuilder) -> Stamp:
