@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 import pykesto
-from pykesto import ClosedError, CorruptionError, FormatError, ReadOnlyError, StorageError, UsageError
+from pykesto import ClosedError, CorruptionError, FormatError, ReadOnlyError, StorageError, UsageError, files
+from pykesto._system import file_system_of
 from tests.processes import Worker, close_database, open_database, put
 
 Start = Callable[[], Worker]
@@ -351,3 +352,17 @@ def test_the_last_to_close_ends_cleanly(database: Path, start_worker: Start) -> 
     with pykesto.open(database) as db, db.session() as s:
         s.table("people")["eve"] = {}
         assert s.commit() == number + 1
+
+
+def test_a_network_file_system_is_refused_unless_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(files.NETWORKS, file_system_of(tmp_path), "NFS")  # as which it shall count
+    path = tmp_path / "below" / "app.kesto"
+    with pytest.raises(StorageError, match="is on NFS") as caught:
+        pykesto.open(path)
+    assert caught.value.errno == errno.EREMOTE
+    assert not path.exists()
+    path.parent.mkdir()
+    with pykesto.open(path, network=True) as db:
+        assert db.version == 0
