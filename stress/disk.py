@@ -8,40 +8,50 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-SIZE_MB = 512
+SIZE_BYTES = 512 << 20
+STEPS = (64 << 20, 1 << 20, 4096)
 
 
 class Disk:
-    """Where the database lies; `limited` if that is a file system of `SIZE_MB` which `fill` fills."""
+    """Where the database lies; `limited` if that is a small file system, which `fill` fills.
+
+    It is ext4 in a file, or memory where there is no such tool.
+    """
 
     def __init__(self, directory: Path, *, wanted: bool) -> None:
         self.directory, self.limited, self.why_not = directory, False, ""
         self._relieve_at = 0.0
-        if wanted:
-            self._mount(directory / "disk")
+        if wanted and os.geteuid() == 0:
+            self._mount(directory)
+        elif wanted:
+            self.why_not = "only root may mount a small file system"
         self.balloon = self.directory / "balloon"
 
-    def _mount(self, place: Path) -> None:
-        if os.geteuid() != 0:
-            self.why_not = "only root may mount a small file system"
-            return
+    def _mount(self, directory: Path) -> None:
+        place, self.image = directory / "disk", directory / "disk.img"
         place.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m,mode=700", "pykesto-stress", str(place)]
-        with suppress(OSError):
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode == 0:
-                self.directory, self.limited = place, True
-                return
-            self.why_not = done.stderr.strip()
+        with self.image.open("wb") as file:
+            file.truncate(SIZE_BYTES)
+        # No blocks are set aside for root, who could go on writing to a full disk.
+        made = _done("mkfs.ext4", "-q", "-F", "-m", "0", str(self.image))
+        self.limited = (not made and not _done("mount", "-o", "loop", str(self.image), str(place))) or not (
+            failed := _done("mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES},mode=700", "pykesto-stress", str(place))
+        )
+        if self.limited:
+            self.directory = place
+        else:
+            self.why_not = failed
 
     def fill(self, seconds: float) -> None:
-        """Leave no free page, for a while."""
-        block = bytes(1 << 20)
-        with self.balloon.open("ab", buffering=0) as file, suppress(OSError):
-            for size in (len(block), 4096):
-                with suppress(OSError):
-                    while file.write(block[:size]) == size:
-                        pass
+        """Leave no free block, for a while."""
+        fd = os.open(self.balloon, os.O_RDWR | os.O_CREAT, 0o600)
+        size = os.fstat(fd).st_size
+        for step in STEPS:
+            with suppress(OSError):
+                while True:
+                    os.posix_fallocate(fd, size, step)
+                    size += step
+        os.close(fd)
         self._relieve_at = time.monotonic() + seconds
 
     def relieve_in_time(self) -> None:
@@ -53,13 +63,22 @@ class Disk:
         self.balloon.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Copy what is there to beside it, and unmount. What was asked to be kept is then on the real disk."""
+        """Copy the database to beside the file system, and unmount that."""
         if self.limited:
             self.relieve()
-            kept = self.directory.with_name("db.kesto")
             if (self.directory / "db.kesto").exists():
-                subprocess.run(["cp", "-r", str(self.directory / "db.kesto"), str(kept)], check=False)
-            subprocess.run(["umount", "-l", str(self.directory)], check=False, capture_output=True)
+                _done("cp", "-r", str(self.directory / "db.kesto"), str(self.directory.with_name("db.kesto")))
+            _done("umount", "-l", str(self.directory))
+            self.image.unlink()
             with suppress(OSError):
                 self.directory.rmdir()
             self.limited = False
+
+
+def _done(*command: str) -> str:
+    """Why a command failed; "" if it did not."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        return str(error)
+    return done.stderr.strip() or f"exit status {done.returncode}" if done.returncode else ""
