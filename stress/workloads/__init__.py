@@ -6,6 +6,7 @@ from .graph import Node, Ring
 from .indexes import Things
 from .large import Large
 from .lists import Lists
+from .merged import Merged
 from .pages import Page, Pages
 from .schema import Schema
 from .unique import Unique
@@ -15,6 +16,7 @@ from .workload import Said, Step, Workload
 LOGGED: dict[str, type[Workload]] = {
     "bank": Bank,
     "counters": Counters,
+    "merged": Merged,
     "unique": Unique,
     "graph": Ring,
     "pages": Pages,
@@ -27,6 +29,7 @@ WORKLOADS: dict[str, tuple[int, str]] = {
     "lists": (40, "append to lists and read them; the history must be as isolated as was promised"),
     "bank": (10, "move money between accounts; the sum stays"),
     "counters": (10, "add to counters, one of them hot; each total is the sum of its group"),
+    "merged": (6, "add to counters, maxima and sets of one hot row whose columns merge; nothing is lost"),
     "unique": (10, "race for names; no two rows have the same"),
     "graph": (8, "relink a ring of objects; it stays one ring, in both directions"),
     "pages": (8, "move pages of a tree about, each with an md5; all match and hang together"),
