@@ -39,7 +39,7 @@ def small(kind: str, chance: random.Random, *, final: bool) -> list[Transaction]
 def test_the_verdict_is_that_of_brute_force(kind: str) -> None:
     chance = random.Random(seed())
     verdicts = []
-    for _ in range(400):
+    for _ in range(300):
         history = small(kind, chance, final=True)
         verdict = check(history)
         expected = {level: possible(history, level) for level in TRIED}
@@ -55,7 +55,7 @@ def test_the_verdict_is_that_of_brute_force(kind: str) -> None:
 @pytest.mark.parametrize("kind", STORES)
 def test_what_is_found_in_the_midst_of_a_history_is_certain(kind: str) -> None:
     chance = random.Random(seed())
-    for _ in range(200):
+    for _ in range(120):
         history = small(kind, chance, final=False)
         verdict = check(history)
         for level in TRIED:
