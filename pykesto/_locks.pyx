@@ -9,15 +9,12 @@ cimport cython
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport uint64_t
 
-from pykesto._system cimport SharedWords, kesto_add, kesto_load, kesto_store, kesto_wake_some
+from pykesto._system cimport SharedWords, current_pid, kesto_add, kesto_load, kesto_store, kesto_wake_some
 
 import threading
 import time
 
 from pykesto.errors import LockTimeout
-
-cdef extern from "<unistd.h>" nogil:
-    int getpid()
 
 cdef enum:
     SEQUENCE = 0
@@ -68,7 +65,7 @@ cdef class ProcessLock:
         try:
             got = self.file.try_acquire()
             if got:
-                kesto_store(self.words.at(self.first + HOLDER), getpid())
+                kesto_store(self.words.at(self.first + HOLDER), current_pid())
                 self.count()
         except BaseException:
             # The kernel may have given the lock before the exception came: give it back, held or not.

@@ -18,6 +18,9 @@ cdef extern from "pykesto/words.h" nogil:
     void kesto_wake_some(uint64_t *word, int count)
 
 
+cdef int current_pid() noexcept nogil
+
+
 cdef class SharedWords:
     cdef uint64_t *words
     cdef readonly Py_ssize_t count

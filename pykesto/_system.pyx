@@ -40,6 +40,10 @@ cdef extern from *:
 
 cdef extern from "<unistd.h>" nogil:
     int usleep(unsigned int us)
+    int getpid()
+
+cdef extern from "<pthread.h>" nogil:
+    int pthread_atfork(void (*prepare)() noexcept nogil, void (*parent)() noexcept nogil, void (*child)() noexcept nogil)
 
 cdef extern from "<sys/mman.h>":
     void *mmap(void *at, size_t size, int prot, int flags, int fd, long offset) nogil
@@ -79,6 +83,27 @@ def file_system_of(path):
     if kind < 0:
         raise OSError(errno, os.strerror(errno), path)
     return kind
+
+
+cdef int own_pid = getpid()
+
+
+cdef void note_child() noexcept nogil:
+    global own_pid
+    own_pid = getpid()
+
+
+pthread_atfork(NULL, NULL, note_child)
+
+
+cdef int current_pid() noexcept nogil:
+    """This process's pid, without a system call: each fork notes it."""
+    return own_pid
+
+
+def pid():
+    """This process's pid, without a system call: each fork notes it."""
+    return own_pid
 
 
 def crc32c(bytes data, unsigned int seed=0):

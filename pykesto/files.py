@@ -18,7 +18,7 @@ import portalocker
 import portalocker.portalocker
 
 from ._locks import LOOK_AGAIN_S, ProcessLock
-from ._system import SharedWords, breathe, crc32c, file_system_of, write_back
+from ._system import SharedWords, breathe, crc32c, file_system_of, pid, write_back
 from .errors import LockTimeout, StorageError
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "fill_with_zeros",
     "network_of",
     "open_file",
+    "pid",
     "read_at",
     "remove",
     "sync_data",

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import LockTimeout
+from ..files import pid
 from ..store import Reads, Snapshot, Terms, Writes
 from .checkpoint import Checkpointer, Outcome
 from .embedded import EmbeddedStore
@@ -39,7 +40,7 @@ class Attachment:
 
     @property
     def usable(self) -> bool:
-        return not self.store.closed and self.store.pid == os.getpid()
+        return not self.store.closed and self.store.pid == pid()
 
     def take_turn(self) -> None:
         """Have other commits let this thread's next one pass; without it if that takes long."""

@@ -20,3 +20,6 @@ cdef class BaseSnapshot:
     cdef BaseSnapshot after
     cdef int refuse_unusable(self) except -1
     cpdef Row get(self, str table, bytes key)
+
+
+cdef BaseSnapshot snapshot_of(owner, base, Overlay overlay, uint64_t position)

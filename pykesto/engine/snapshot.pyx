@@ -5,16 +5,13 @@ from libc.stdint cimport uint64_t
 from libc.time cimport time
 
 from pykesto._stored cimport Row, stored
+from pykesto._system cimport current_pid
 from pykesto.engine.guard cimport unpack_row
 from pykesto.engine.overlay cimport Overlay, Version
 
 from datetime import datetime, timezone
 
 from pykesto.errors import ClosedError, UsageError
-
-cdef extern from "<unistd.h>" nogil:
-    int getpid()
-
 
 @cython.final
 cdef class BaseSnapshot:
@@ -23,18 +20,8 @@ cdef class BaseSnapshot:
     `close` gives up the pins; it may be called again, from any thread.
     """
 
-    def __init__(self, owner, base, Overlay overlay not None, *, uint64_t position):
-        self.owner = owner
-        self.base = base
-        self.overlay = overlay
-        self.version = overlay.version
-        self.position = position
-        self.began_s = <uint64_t>time(NULL)
-        self.pid = getpid()
-        self.closed = False
-
     cdef int refuse_unusable(self) except -1:
-        if self.pid != getpid():
+        if self.pid != current_pid():
             raise UsageError(
                 "the session was begun before a fork, in the parent", hint="begin a new session in this process"
             )
@@ -132,3 +119,16 @@ def merged(base_keys, list overlay_keys, bint reverse):
         else:
             yield b
             b = next(other, None)
+
+
+cdef BaseSnapshot snapshot_of(owner, base, Overlay overlay, uint64_t position):
+    """What is committed up to `position`, on this base and this overlay."""
+    cdef BaseSnapshot snapshot = BaseSnapshot.__new__(BaseSnapshot)
+    snapshot.owner = owner
+    snapshot.base = base
+    snapshot.overlay = overlay
+    snapshot.version = overlay.version
+    snapshot.position = position
+    snapshot.began_s = <uint64_t>time(NULL)
+    snapshot.pid = current_pid()
+    return snapshot

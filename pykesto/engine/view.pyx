@@ -8,14 +8,13 @@ whoever is at work.
 cimport cython
 from libc.stdint cimport uint64_t
 
-from pykesto._system cimport SharedWords, kesto_fence, kesto_load, kesto_store
+from pykesto._system cimport SharedWords, current_pid, kesto_fence, kesto_load, kesto_store
 from pykesto.engine.overlay cimport Overlay
-from pykesto.engine.snapshot cimport BaseSnapshot
+from pykesto.engine.snapshot cimport BaseSnapshot, snapshot_of
 from pykesto.journal.reader cimport Reader
 from pykesto.journal.records cimport Record
 from pykesto.journal.state cimport JournalState
 
-import os
 import threading
 from bisect import bisect_left, insort
 from collections import deque
@@ -96,12 +95,13 @@ cdef class View:
             snapshot = self.take()
         finally:
             self.leave(was)
-        self.look_whether_due()
+        if self.state.published_end() - self.base_position >= self.due_bytes:
+            self.look_whether_due()
         return snapshot
 
     cdef BaseSnapshot take(self):
         """At work, and caught up: a snapshot of what there is."""
-        cdef BaseSnapshot snapshot = BaseSnapshot(self, self.base, self.overlay, position=self.reader.position)
+        cdef BaseSnapshot snapshot = snapshot_of(self, self.base, self.overlay, self.reader.position)
         self.base.users += 1
         snapshot.before = self.newest
         if self.newest is None:
@@ -109,7 +109,10 @@ cdef class View:
         else:
             self.newest.after = snapshot
         self.newest = snapshot
-        insort(self.live, snapshot.version)
+        if not self.live or self.live[-1] <= snapshot.version:
+            self.live.append(snapshot.version)
+        else:
+            insort(self.live, snapshot.version)
         self.publish_pins(NO_BASE)
         return snapshot
 
@@ -120,7 +123,7 @@ cdef class View:
 
     def end(self, BaseSnapshot snapshot not None):
         """May be called by a finalizer, in the midst of anything: only note it, and release if nobody is at work."""
-        if snapshot.closed or self.closed or snapshot.pid != os.getpid():
+        if snapshot.closed or self.closed or snapshot.pid != current_pid():
             return
         snapshot.closed = True
         self.ended.append(snapshot)
@@ -155,7 +158,10 @@ cdef class View:
 
     cdef int unlink(self, BaseSnapshot snapshot) except -1:
         snapshot.base.users -= 1
-        del self.live[bisect_left(self.live, snapshot.version)]
+        if self.live[-1] == snapshot.version:
+            self.live.pop()
+        else:
+            del self.live[bisect_left(self.live, snapshot.version)]
         if snapshot.before is None:
             self.oldest = snapshot.after
         else:
