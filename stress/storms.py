@@ -9,6 +9,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pykesto
 
@@ -33,7 +34,7 @@ def run_storm(task: Task) -> None:
                 ways = [chance.choice(WAYS) for _ in numbers]
                 seeds = [chance.getrandbits(64) for _ in numbers]
                 children = [
-                    fork(task, f"storm-{number}", lambda n=number, s=seed, w=way: visit(task, n, s, w))
+                    fork(task, f"storm-{number}", partial(visit, task, number, seed, way))
                     for number, seed, way in zip(numbers, seeds, ways, strict=True)
                 ]
                 reap(task, children)
@@ -93,7 +94,7 @@ def create_at_once(task: Task, count: int) -> None:
         with pykesto.open(path) as db, db.transaction(durability="process") as s:
             s.table("rows")[number] = {"n": number}
 
-    children = [fork(task, f"creator-{count}-{n}", lambda n=n: create(n)) for n in range(AT_ONCE)]
+    children = [fork(task, f"creator-{count}-{n}", partial(create, n)) for n in range(AT_ONCE)]
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     expected = {n for n, code in enumerate(codes) if code == 0}
     if -signal.SIGKILL not in codes and not task.faulty and len(expected) != AT_ONCE:
