@@ -23,6 +23,7 @@ from .control import Pins, base_of
 from .embedded import EmbeddedStore
 from .manifest import Manifest, Mark, Stamp, read_manifest, read_stamp, write_manifest
 from .schema import Schema
+from .threads import start_daemon
 
 JOURNAL_BYTES = 8 << 20  # a checkpoint is due when this much follows the current base
 BATCH_BYTES = 16 << 20  # one checkpoint applies about so much of it: even a process that soon ends brings the base on
@@ -244,20 +245,12 @@ class Checkpointer:
         """Have a checkpoint soon. Whoever calls has committed, and must not fail any more."""
         if self._closing:
             return
-        try:
-            self._have_thread()
-        except (RuntimeError, MemoryError) as error:
-            self._not_before = time.monotonic() + NO_THREAD_PAUSE_S
-            _log.warning("no thread for checkpoints of %s: %s", self.store.layout.directory, error)
-            return
-        self._wanted.set()
-
-    def _have_thread(self) -> None:
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
-                thread = threading.Thread(target=self._run, name="pykesto checkpoint", daemon=True)
-                thread.start()
-                self._thread = thread
+                self._thread = start_daemon(self._run, "pykesto checkpoint")
+                if self._thread is None:
+                    self._not_before = time.monotonic() + NO_THREAD_PAUSE_S
+        self._wanted.set()
 
     def now(self, wait_s: float | None) -> Outcome:
         """Run checkpoints in this thread, until the base holds everything that was committed when it was called."""

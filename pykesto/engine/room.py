@@ -14,6 +14,7 @@ from ..errors import Error
 from ..files import FileLock
 from ..journal.segments import LARGEST_CAPACITY
 from .embedded import EmbeddedStore
+from .threads import start_daemon
 
 CLOSING_PATIENCE_S = 5.0
 
@@ -36,8 +37,7 @@ class RoomMaker:
             return
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="pykesto journal", daemon=True)
-                self._thread.start()
+                self._thread = start_daemon(self._run, "pykesto journal")
         self._wanted.set()
 
     def _run(self) -> None:

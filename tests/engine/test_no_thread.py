@@ -22,6 +22,9 @@ threading.stack_size(1 << 30)
 resource.setrlimit(resource.RLIMIT_AS, (used + (512 << 20), hard))
 with db.transaction() as s:
     s.table("rows").create_index("n")  # wants a checkpoint
+for n in range(100):  # the segment fills, and the next is wanted
+    with db.transaction(durability="process") as s:
+        s.table("rows")[n] = {"padding": bytes(1000)}
 assert db.stats().base_version == 0
 resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
 threading.stack_size(0)
@@ -30,6 +33,9 @@ with db.transaction() as s:
     s.table("rows").create_index("m")
 db.checkpoint()
 assert db.stats().base_version == db.version
+with db.transaction() as s:
+    for n in range(1000):
+        s.table("rows")[n] = {"padding": bytes(1000)}
 db.close()
 with pykesto.open(sys.argv[1]) as db:
     assert db.check().problems == ()
@@ -40,4 +46,5 @@ def test_a_commit_succeeds_where_no_thread_can_be_had_for_checkpoints(tmp_path: 
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "app.kesto")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert "no thread for checkpoints" in done.stderr
+    assert "no thread for the pykesto checkpoint" in done.stderr
+    assert "no thread for the pykesto journal" in done.stderr
