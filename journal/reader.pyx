@@ -101,6 +101,32 @@ cdef class Reader:
         self.go_past(record)
         return record
 
+    def accept(self, bytes block not None, uint64_t limit, *, uint64_t place):
+        """Go past the records of `block`, which begins here, up to the first that does not verify or follow.
+
+        Returns (records, durable_end, crc): how many stand at `place` or after it, the largest durable end that any of
+        them claims, and the checksum of the record that ends at `place`, None if none does.
+        """
+        cdef const char *at = PyBytes_AS_STRING(block)
+        cdef Py_ssize_t offset = 0
+        cdef uint32_t previous_crc = 0
+        cdef uint64_t records = 0
+        cdef uint64_t durable_end = 0
+        cdef Record record
+        crc = None
+        while True:
+            record = parse(
+                at, PyBytes_GET_SIZE(block), offset, self.position, limit - self.position, self.segment.salt, &previous_crc
+            )
+            if record is None or previous_crc != self.crc or record.number <= self.number:
+                return records, durable_end, crc
+            offset += <Py_ssize_t>(record.ends() - record.position)
+            records += record.position >= place
+            durable_end = max(durable_end, record.durable_end)
+            self.go_past(record)
+            if self.position == place:
+                crc = self.crc
+
     cdef int go_past(self, Record record) except -1:
         self.position, self.crc, self.number = record.ends(), record.crc, record.number
         return 0

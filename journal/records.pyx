@@ -6,7 +6,7 @@ Everything is little-endian. docs/journal.md is the specification; a test holds 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from pykesto._system cimport kesto_crc32c
 
@@ -143,3 +143,33 @@ def parse_record(bytes block not None, Py_ssize_t offset, *, uint64_t position, 
         PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), offset, position, room, salt, &previous_crc
     )
     return None if record is None else (record, previous_crc)
+
+
+cdef char ZEROS[4096]
+memset(ZEROS, 0, sizeof(ZEROS))
+
+
+def tail_of(bytes block not None, Py_ssize_t offset, *, uint64_t position, uint64_t end, uint32_t salt):
+    """What lies in `block` from `offset` on, which is `position` of the journal, where no record follows the last one.
+
+    Returns (size, durable_end): the bytes up to the last that is not zero, and the largest durable end that any record
+    among them claims, wherever it stands.
+    """
+    cdef const char *at = PyBytes_AS_STRING(block)
+    cdef Py_ssize_t last = PyBytes_GET_SIZE(block)
+    cdef Py_ssize_t here
+    cdef uint32_t previous_crc = 0
+    cdef uint64_t durable_end = 0
+    cdef Record record
+    while last - offset >= <Py_ssize_t>sizeof(ZEROS) and memcmp(at + last - sizeof(ZEROS), ZEROS, sizeof(ZEROS)) == 0:
+        last -= sizeof(ZEROS)
+    while last > offset and at[last - 1] == 0:
+        last -= 1
+    for here in range(offset, last, ALIGN):
+        record = parse(
+            at, PyBytes_GET_SIZE(block), here, position + <uint64_t>(here - offset), end - position - <uint64_t>(here - offset),
+            salt, &previous_crc,
+        )
+        if record is not None:
+            durable_end = max(durable_end, record.durable_end)
+    return last - offset if last > offset else 0, durable_end

@@ -9,12 +9,13 @@ ends the journal; a bad record before a proven durable end is damage and is repo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ..errors import CorruptionError
 from ..failpoints import ACTIVE, hit, off
 from .format import SegmentHeader, generation_of
 from .reader import Reader
-from .records import ALIGNMENT, Record, parse_record
+from .records import parse_record, tail_of
 from .segment import Segment
 from .segments import FIRST_CAPACITY, Segments
 from .sync import write_again
@@ -49,13 +50,17 @@ def recover(segments: Segments, *, position: int, crc: int, number: int) -> Reco
     """
     chain = _chain(segments, position)
     scan = _Scan(segments, chain[0], Place(position, crc, number))
-    for segment, successor in zip(chain, [*chain[1:], None], strict=True):
+    last = chain[-1]
+    mark = last.mark()
+    for segment, successor in pairwise(chain):
         scan.segment(segment, successor)
+    if mark is not None and mark.clean:
+        scan.last_segment(last, up_to=mark.durable_end)  # a clean close says that nothing follows
+    if mark is None or not mark.clean or scan.reader.position != mark.durable_end:
+        scan.last_segment(last, up_to=last.end)
     scan.require_place()
     if ACTIVE:
         hit("recovery.accept")
-    last = chain[-1]
-    mark = last.mark()
     scan.check_tail(last, max(scan.proven, mark.durable_end if mark else 0))
     clean = mark is not None and mark.clean and mark.durable_end == scan.reader.position
     generation = last.header.generation
@@ -126,14 +131,15 @@ class _Scan:
         self.proven = max(place.position, first.start)
         self.records = 0
         self.discarded = 0
-        self.rest = b""
+        self._block = b""
         self._met = False
-        self._look()
+        if first.start == place.position:
+            self._look(self.reader.crc)
 
-    def _look(self) -> None:
-        if self.reader.position == self.place.position:
-            self._met = self.reader.crc == self.place.crc
-            self.reader.number = max(self.reader.number, self.place.number)
+    def _look(self, crc: int) -> None:
+        """At the base's mark, which names the number of the commit there even where no record is left to do so."""
+        self._met = crc == self.place.crc
+        self.reader.number = max(self.reader.number, self.place.number)
 
     def require_place(self) -> None:
         if not self._met:
@@ -142,56 +148,48 @@ class _Scan:
                 path=self.reader.segment.path,
             )
 
-    def segment(self, segment: Segment, successor: Segment | None) -> None:
+    def segment(self, segment: Segment, successor: Segment) -> None:
         """Accept the records of a segment; all up to its successor's start must be there."""
-        limit = successor.start if successor else segment.end
-        block = segment.read(self.reader.position, limit - self.reader.position)
-        self.rest = block[self._accept(block, segment, limit) :]
-        if successor is not None:
-            if self.reader.position != limit:
-                raise CorruptionError(
-                    "a record does not verify, and later ones exist",
-                    path=segment.path,
-                    offset=segment.offset(self.reader.position),
-                )
-            self.proven = max(self.proven, limit)  # a segment is begun after its predecessor was synced
-            self.reader.enter(successor.number)
+        self._accept(segment, successor.start)
+        if self.reader.position != successor.start:
+            raise CorruptionError(
+                "a record does not verify, and later ones exist",
+                path=segment.path,
+                offset=segment.offset(self.reader.position),
+            )
+        self.proven = max(self.proven, successor.start)  # a segment is begun after its predecessor was synced
+        self.reader.enter(successor.number)
 
-    def _accept(self, block: bytes, segment: Segment, limit: int) -> int:
-        offset, reader = 0, self.reader
-        while True:
-            room = limit - reader.position
-            parsed = parse_record(block, offset, position=reader.position, room=room, salt=segment.salt)
-            if parsed is None or not self._follows(*parsed):
-                return offset
-            if ACTIVE and off("recovery.tail"):
-                return offset
-            record = parsed[0]
-            reader.advance(record)
-            self.proven = max(self.proven, record.durable_end)
-            self.records += record.position >= self.place.position
-            offset += record.end - record.position
-            self._look()
+    def last_segment(self, segment: Segment, *, up_to: int) -> None:
+        """Accept the records of the newest segment, as many as there are before `up_to`."""
+        if self.reader.position <= up_to <= segment.end:
+            self._accept(segment, up_to)
 
-    def _follows(self, record: Record, previous_crc: int) -> bool:
-        return previous_crc == self.reader.crc and record.number > self.reader.number
+    def _accept(self, segment: Segment, limit: int) -> None:
+        reader = self.reader
+        begin = reader.position
+        self._block = segment.read(begin, limit - begin)
+        if ACTIVE and off("recovery.tail"):
+            return
+        records, durable_end, crc = reader.accept(self._block, limit, place=self.place.position)
+        self.records += records
+        self.proven = max(self.proven, durable_end)
+        if crc is not None:
+            self._look(crc)
+        self._block = self._block[reader.position - begin :] if reader.position - begin < len(self._block) else b""
 
     def check_tail(self, segment: Segment, durable_end: int) -> None:
         """What follows the end must be a torn tail: nothing there may prove that it once was durable."""
         end = self.reader.position
-        tail = self.rest.rstrip(b"\0")
-        for offset in range(0, len(tail), ALIGNMENT):
-            room = segment.end - end - offset
-            parsed = parse_record(self.rest, offset, position=end + offset, room=room, salt=segment.salt)
-            if parsed is not None:
-                durable_end = max(durable_end, parsed[0].durable_end)
+        size, claimed = tail_of(self._block, 0, position=end, end=segment.end, salt=segment.salt)
+        durable_end = max(durable_end, claimed)
         if durable_end > end:
             raise CorruptionError(
                 f"a record that was durable does not verify (the journal was synced up to {durable_end})",
                 path=segment.path,
                 offset=segment.offset(end),
             )
-        self.discarded = len(tail)
+        self.discarded = size
 
 
 def _begin_generation(

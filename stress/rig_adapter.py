@@ -2,7 +2,8 @@
 
 A commit is three rows of random bytes, and one more on its worker's counter and on the total, so that workers
 conflict and a commit in part shows. Environment: WORKERS (2), PYKESTO_DURABILITY=full|process (process must be
-caught losing under a power cut), PYKESTO_RIG_CHECKPOINT=n: each worker runs a checkpoint after every n commits.
+caught losing under a power cut), PYKESTO_RIG_CHECKPOINT=n: each worker runs a checkpoint after every n commits,
+PYKESTO_RIG_REOPEN=n: it closes the database and opens it again after every n commits.
 """
 
 import os
@@ -14,6 +15,7 @@ import pykesto
 WORKERS = int(os.environ.get("WORKERS", "2"))
 DURABILITY = os.environ.get("PYKESTO_DURABILITY", "full")
 CHECKPOINT = int(os.environ.get("PYKESTO_RIG_CHECKPOINT", "0"))
+REOPEN = int(os.environ.get("PYKESTO_RIG_REOPEN", "0"))
 PARTS = 3
 
 
@@ -49,6 +51,9 @@ def workload(d, marks):
         n += 1
         if CHECKPOINT and n % CHECKPOINT == 0:
             db.checkpoint()
+        if REOPEN and n % REOPEN == 0:
+            db.close()
+            db = connect(d)
 
 
 def check(d, cut):
