@@ -18,6 +18,7 @@ class Page(pykesto.Persistent, name="stress.Page"):
     content: bytes = b""
     digest: str = ""
     below: list[Page] = pykesto.field(default_factory=list)
+    moves: tuple[int, int] = (0, 0)
 
 
 def digest_of(content: bytes, below: list[int]) -> str:
@@ -67,6 +68,8 @@ class Pages:
             seal(way[-2])
             seal(under[-1])
             said["moved"] = True
+            if not said["serializable"]:  # else two could hang from one another, each moved where the other was not
+                way[0].moves = step
 
     @staticmethod
     def way_to(s: pykesto.Session, number: int) -> list[Page]:
