@@ -155,11 +155,7 @@ def _plot(
         f'<text x="{x(second):.1f}" y="{HEIGHT - 6}" text-anchor="middle">{second:,g} s</text>'
         for second in _ticks(end_s)[1:]
     )
-    faults = "".join(
-        f'<path d="M{x(mark["at_s"]):.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="{_mark_colour(mark["what"])}" '
-        f'stroke-width="1" opacity=".45"><title>{escape(mark["what"])} at {mark["at_s"]:g} s</title></path>'
-        for mark in marks
-    )
+    faults = "".join(_upright(what, group, x) for what, group in _by_kind(marks).items())
     paths = "".join(
         f'<path d="{_path(line, at_s, x, y)}" fill="none" stroke="{colour}" stroke-width="1.6"/>'
         for line, colour in zip(lines, COLOURS, strict=False)
@@ -172,6 +168,20 @@ def _plot(
         f"<h2>{escape(title)}{names}</h2>"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{grid}{faults}{paths}</svg>\n'
     )
+
+
+def _by_kind(marks: list[dict[str, Any]]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for mark in marks:
+        found.setdefault(mark["what"], []).append(mark["at_s"])
+    return found
+
+
+def _upright(what: str, at_s: list[float], x: Callable[[float], float]) -> str:
+    """All marks of a kind, as one path."""
+    lines = "".join(f"M{x(second):.1f} {TOP}V{HEIGHT - BOTTOM}" for second in at_s)
+    title = f"<title>{escape(what)}, {len(at_s)} times</title>"
+    return f'<path d="{lines}" stroke="{_mark_colour(what)}" opacity=".45">{title}</path>'
 
 
 def _path(line: Line, at_s: list[float], x: Callable[[float], float], y: Callable[[float], float]) -> str:
