@@ -32,12 +32,29 @@ from .errors import (
     UniqueViolation,
     UsageError,
 )
+from .objects import (
+    Blob,
+    Generic,
+    Persistent,
+    PersistentCounter,
+    PersistentDict,
+    PersistentList,
+    PersistentSet,
+    Unset,
+    field,
+    is_loaded,
+    on,
+    persistent,
+    state_of,
+    upgrade,
+    url_of,
+)
 from .objects import ObjectSession as Session
-from .objects import Persistent, field
 from .query import Query, agg, col
 from .rows import Row, Table
 
 __all__ = [
+    "Blob",
     "ClosedError",
     "CodecError",
     "CommitUnknown",
@@ -47,11 +64,16 @@ __all__ = [
     "Database",
     "Error",
     "FormatError",
+    "Generic",
     "KeyExists",
     "LockTimeout",
     "MultipleResultsFound",
     "NoResultFound",
     "Persistent",
+    "PersistentCounter",
+    "PersistentDict",
+    "PersistentList",
+    "PersistentSet",
     "Query",
     "ReadOnlyError",
     "Row",
@@ -61,11 +83,18 @@ __all__ = [
     "StorageError",
     "Table",
     "UniqueViolation",
+    "Unset",
     "UsageError",
     "__version__",
     "agg",
     "col",
     "field",
+    "is_loaded",
+    "on",
     "open",
+    "persistent",
+    "state_of",
     "temporary",
+    "upgrade",
+    "url_of",
 ]

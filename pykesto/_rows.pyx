@@ -647,6 +647,13 @@ cdef class TableCore:
         """A key as users know it."""
         return decode_key(key)
 
+    def prepare(self):
+        """Rows have nothing to do before a commit."""
+
+    def readable_column(self, column):
+        """A column, or a tuple of them, as users know it."""
+        return column
+
 
 @cython.final
 cdef class _Saved:

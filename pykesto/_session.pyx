@@ -269,6 +269,8 @@ cdef class Session:
     cdef Writes _writes(self):
         cdef dict rows = {}, merges = None
         for part in list(self._parts.values()):
+            part.prepare()
+        for part in list(self._parts.values()):
             changes = part.changes()
             if changes:
                 rows[part.table] = changes
@@ -294,7 +296,8 @@ cdef class Session:
         except UniqueViolation as error:
             part = self._parts.get(error.table, self._parts.get("objects"))
             label = part.label if part.table == error.table else error.table
-            raise UniqueViolation(label, error.column, _value(error.value), part.readable_key(error.key)) from None
+            column = part.readable_column(error.column)
+            raise UniqueViolation(label, column, _value(error.value), part.readable_key(error.key)) from None
 
     def _readable(self, conflict):
         """A conflict with the table's name and the key as the user knows them."""

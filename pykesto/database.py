@@ -24,10 +24,11 @@ from .engine.checkpoint import Outcome
 from .engine.repair import repair
 from .engine.stats import Stats, stats
 from .errors import ClosedError, ConcurrencyConflict, ReadOnlyError, UsageError
-from .objects import ObjectSession
+from .objects import Catalog, ObjectSession, Persistent
+from .objects.collection import Collected, collect
 from .rows import forget_policies, names_of_tables
 from .session import Options
-from .store import Durability, Isolation, SchemaChange
+from .store import Durability, Isolation, SchemaChange, Store
 
 R = TypeVar("R")
 A = ParamSpec("A")
@@ -51,6 +52,7 @@ class Database:
         self._closed = False
         self._contended = 0  # how many transactions more stand in line before they begin
         self._attachment = attach(self._path, create=create and not options.read_only, mode=mode, network=network)
+        self._catalog = Catalog(self._store)
         self._temporary: weakref.finalize[Any, Any] | None = None
 
     @property
@@ -69,7 +71,11 @@ class Database:
             raise ClosedError(f"the database {self._path} is closed", hint="open it again with pykesto.open()")
         if not self._attachment.usable:
             self._attachment = attach(self._path, create=False, mode=self._mode, network=self._network)
+            self._catalog = Catalog(self._store)  # the parent's may be locked by a thread that is not here
         return self._attachment
+
+    def _store(self) -> Store:
+        return self._attached()
 
     # Sessions
 
@@ -114,7 +120,9 @@ class Database:
         options = self._options
         if read_only or isolation is not None or durability is not None or token_key is not None:
             options = self._other_options(read_only, isolation, durability, token_key)
-        return ObjectSession(self._attached, options, note, managed)
+        session = ObjectSession(self._attached, options, note, managed)
+        session._catalog = self._catalog
+        return session
 
     def _other_options(
         self,
@@ -301,6 +309,61 @@ class Database:
 
         # Rows that others add meanwhile must be seen, whatever the handle's isolation: they would have no table.
         self._run(drop, self.attempts(isolation="serializable"), (), {})
+
+    def upgrade(
+        self, cls: type[Persistent], *, batch: int = 1000, progress: Callable[[int], object] | None = None
+    ) -> int:
+        """Write the objects of a class and those below it that earlier versions of it stored, upgraded; how many.
+
+        Args:
+            batch: how many are written in one transaction.
+            progress: called with the number of objects written so far, after each transaction.
+
+        Example:
+            >>> import pykesto
+            >>> class Leaf(pykesto.Persistent):
+            ...     colour: str
+            >>> with pykesto.temporary() as db:
+            ...     db.upgrade(Leaf)
+            0
+        """
+        done = 0
+        while count := self.run(lambda s: s._upgrade(cls, batch)):
+            done += count
+            if progress is not None:
+                progress(done)
+        return done
+
+    def collect(self, *, dry_run: bool = False, from_root_only: bool = False) -> Collected:
+        """Remove the objects that nothing reaches; others may work meanwhile.
+
+        Reached are the values of the root, the objects of classes with an extent (all but those declared with
+        `extent=False`, and large containers and blobs), and what these refer to.
+
+        Args:
+            dry_run: only find out what would be removed.
+            from_root_only: being of a class with an extent is not enough: only what the root reaches is kept.
+
+        Example:
+            >>> import pykesto
+            >>> class Node(pykesto.Persistent, extent=False):
+            ...     label: str
+            >>> with pykesto.temporary() as db:
+            ...     with db.transaction() as s:
+            ...         s.root["first"] = Node(label="kept")
+            ...         _ = s.add(Node(label="lost"))
+            ...     found = db.collect(dry_run=True).unreachable, db.collect().unreachable, db.collect().unreachable
+            ...     found
+            (1, 1, 0)
+        """
+        if self._options.read_only and not dry_run:
+            raise ReadOnlyError("the database was opened read-only")
+        reader = self.session(read_only=True)
+
+        def run(sweep: Callable[[ObjectSession], Any]) -> Any:
+            return self._run(sweep, self.attempts(20, isolation="serializable"), (), {})
+
+        return collect(run, reader, dry_run=dry_run, from_root_only=from_root_only)
 
     # Closing
 

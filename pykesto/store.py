@@ -21,7 +21,7 @@ Durability = Literal["full", "process"]
 Isolation = Literal["serializable", "snapshot"]
 
 
-SCOPE_COLUMN = "k_class"
+SCOPE_COLUMN = "_"
 KEY_BYTES_MAX = 1 << 16
 
 
@@ -29,14 +29,14 @@ KEY_BYTES_MAX = 1 << 16
 class IndexDefinition:
     """An index of a table on one column.
 
-    `unique`: no two rows have an equal value there. With a `scope` that goes for rows whose `k_class` column is one of
-    these names, on behalf of `owner`, and several owners may have rules of their own for one column.
+    `unique`: no two rows have an equal value there. With a `scope` that goes for rows whose SCOPE_COLUMN is one of
+    these numbers, on behalf of `owner`, and several owners may have rules of their own for one column.
     """
 
     column: str
     unique: bool = False
     owner: str = ""
-    scope: tuple[str, ...] = ()
+    scope: tuple[int, ...] = ()
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> IndexDefinition:

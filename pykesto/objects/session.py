@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
-from ..codec import encode_key, range_of
 from ..errors import Conflict, StaleToken, UsageError
-from ..query import Query
-from ..query.expressions import Condition, InRanges, Not
+from ..query.expressions import name_of
 from ..rows import PREFIX, Row, Table
 from ..session import Session
-from ..store import SCOPE_COLUMN
 from ..tokens import unpack_token
-from .persistent import Persistent, with_subclasses
+from .catalog import Catalog
+from .deletion import refers_to
+from .entries import Entries
+from .evolution import outdated
+from .life import at_url, detach, merge
+from .persistent import Persistent
+from .queries import ObjectQuery
+from .root import Root
 from .space import TABLE, ObjectSpace
 
 P = TypeVar("P", bound=Persistent)
-_ROOT = uuid.UUID("6b657374-6f00-4000-8000-000000000000")
 
 
 class ObjectSession(Session):
     """A session over rows and objects. See `Database.session`."""
 
     _space: ObjectSpace | None = None
+    _catalog: Catalog
 
     @property
     def _objects(self) -> ObjectSpace:
         """Made when it is first used: many sessions only know rows."""
         if self._space is None:
-            self._space = ObjectSpace(self)
+            self._space = ObjectSpace(self, self._catalog)
             if not self._closed:
                 self._parts[TABLE] = self._space
+                self._parts[Entries.table] = self._space.entries
         return self._space
 
     def table(self, name: str) -> Table:
@@ -93,15 +99,32 @@ class ObjectSession(Session):
         key = uuid.UUID(k_id) if isinstance(k_id, str) else k_id
         if not isinstance(key, uuid.UUID):
             raise TypeError(f"k_id is a UUID or its str, not {type(k_id).__name__}")
-        found = self._objects.get(encode_key(key))
+        found = self._objects.get(key.bytes)
         return found if isinstance(found, cls) else None
 
-    def query(self, cls: type[P], *conditions: Any) -> Query[P]:
-        """A query over the objects of a class and of those below it."""
-        if not (isinstance(cls, type) and issubclass(cls, Persistent)):
-            raise TypeError(f"{cls!r} is no Persistent class")
-        found: Query[P] = Query(self._objects, _of_class(cls))
-        return found.where(*conditions) if conditions else found
+    def query(self, what: type[P] | P, *conditions: Any) -> ObjectQuery[P]:
+        """A query over the objects of a class and of those below it; or like an example, a transient object.
+
+        Example:
+            >>> import pykesto
+            >>> class Fruit(pykesto.Persistent):
+            ...     name: str
+            ...     grams: int = 0
+            >>> with pykesto.temporary() as db, db.transaction() as s:
+            ...     for name, grams in ("apple", 150), ("cherry", 8):
+            ...         _ = s.add(Fruit(name=name, grams=grams))
+            ...     [fruit.name for fruit in s.query(Fruit, lambda f: f.grams > 100 or f.name == "plum")]
+            ...     s.query(Fruit(grams=8)).one().name
+            ['apple']
+            'cherry'
+        """
+        if isinstance(what, Persistent):
+            if what._k_key:
+                raise UsageError(f"{what!r} is stored, and no example", hint="give a new object, or a class")
+            return ObjectQuery(self._objects, cast(type[P], type(what)._k_class)).like(what).where(*conditions)
+        if not (isinstance(what, type) and issubclass(what, Persistent)):
+            raise TypeError(f"{what!r} is no Persistent class, nor an example of one")
+        return ObjectQuery(self._objects, what).where(*conditions)
 
     def delete(self, item: Persistent | Row) -> None:
         """Delete an object, or a row, at the next commit."""
@@ -123,73 +146,86 @@ class ObjectSession(Session):
         else:
             self._objects.refresh(item)
 
+    # Reading ahead, and counting what is read
+
+    @property
+    def loads(self) -> int:
+        """How many objects were read one by one, because they were touched. Queries, get() and prefetch() add none."""
+        return self._objects.loads
+
+    @contextmanager
+    def loads_at_most(self, count: int) -> Iterator[None]:
+        """A block in which no more than `count` objects are read because they were touched: UsageError for one more.
+
+        Example:
+            >>> import pykesto
+            >>> class Author(pykesto.Persistent):
+            ...     name: str
+            >>> class Book(pykesto.Persistent):
+            ...     author: Author
+            >>> db = pykesto.temporary()
+            >>> with db.transaction() as s:
+            ...     for name in "Ann", "Bob":
+            ...         _ = s.add(Book(author=Author(name=name)))
+            >>> with db.session() as s:
+            ...     books = list(s.query(Book))
+            ...     s.prefetch(books, "author")
+            ...     with s.loads_at_most(0):
+            ...         sorted(book.author.name for book in books)
+            ['Ann', 'Bob']
+            >>> db.close()
+        """
+        space = self._objects
+        before, space.loads_max = space.loads_max, space.loads + count
+        try:
+            yield
+        finally:
+            space.loads_max = before
+
+    def prefetch(self, objects: Persistent | Iterable[Persistent], *paths: str) -> None:
+        """Read objects, and what they refer to along paths such as "friends.address", through containers too."""
+        self._objects.prefetch([objects] if isinstance(objects, Persistent) else objects, paths)
+
+    @property
+    def cache_bytes(self) -> int:
+        """About how many bytes of clean objects the session holds on to; beyond, those read first are unloaded."""
+        return self._objects.cache_bytes
+
+    @cache_bytes.setter
+    def cache_bytes(self, size: int) -> None:
+        self._objects.cache_bytes = size
+
+    # From one session to another
+
+    def detach(self, obj: Persistent) -> None:
+        """Take an object without unsaved changes out of the session: it is read, and stays as it is."""
+        detach(self._objects, obj)
+
+    def merge(self, obj: P) -> P:
+        """This session's own object, with the attributes of one that was detached.
+
+        ConcurrencyConflict if the object was changed or deleted since.
+        """
+        merged: P = merge(self._objects, obj)
+        return merged
+
+    def _upgrade(self, cls: type[Persistent], count: int) -> int:
+        """Have some objects that earlier versions of a class stored written again; how many."""
+        earlier = outdated(self._objects, cls)
+        found = [] if earlier is None else list(earlier.limit(count))
+        for obj in found:
+            self._objects.touch(obj)
+        return len(found)
+
+    def at_url(self, url: str) -> Any:
+        """The object that `pykesto.url_of` named so, or None. What is before CLASS/ID in the URL is left aside."""
+        return at_url(self._objects, url)
+
+    def referrers(self, obj: Persistent, attribute: Any) -> ObjectQuery[Any]:
+        """The objects that refer to `obj` in an attribute, such as `Person.friends`, alone or in a container."""
+        return ObjectQuery(self._objects, Persistent).where(refers_to(name_of(attribute), obj))
+
     @property
     def root(self) -> Root:
         """A mapping of names to values and objects, from which everything can be found."""
-        return Root(self)
-
-
-def _of_class(cls: type[Persistent]) -> Condition:
-    if cls is Persistent:
-        return Not(_in_classes((RootEntry,)))
-    return _in_classes(with_subclasses(cls))
-
-
-def _in_classes(classes: Iterable[type[Persistent]]) -> InRanges:
-    names = [known._k_name for known in classes]
-    return InRanges(SCOPE_COLUMN, tuple(map(range_of, names)), f"class {names[0]}", "class")
-
-
-class RootEntry(Persistent, name="k.Root"):
-    """One name in the root, and what it stands for."""
-
-    name: str
-    value: Any
-
-
-def _key_of(name: str) -> bytes:
-    """The key of a name's entry. It follows from the name, so that two sessions that make one entry conflict."""
-    return encode_key(uuid.uuid5(_ROOT, name))
-
-
-class Root(MutableMapping[str, Any]):
-    """`session.root`: a few names, each for a value or an object. Storing an object here adds it."""
-
-    def __init__(self, session: ObjectSession) -> None:
-        self._session = session
-
-    def _entry(self, name: str) -> RootEntry | None:
-        found = self._session._objects.get(_key_of(name))
-        return found if isinstance(found, RootEntry) else None
-
-    def __getitem__(self, name: str) -> Any:
-        entry = self._entry(name)
-        if entry is None:
-            raise KeyError(name)
-        return entry.value
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if not isinstance(name, str):
-            raise TypeError(f"a name in the root is a str, not {type(name).__name__}")
-        entry = self._entry(name)
-        if entry is None:
-            self._session._objects.add_under(_key_of(name), RootEntry(name=name, value=value))
-        else:
-            entry.value = value
-
-    def setdefault(self, name: str, default: Any = None) -> Any:
-        if name not in self:
-            self[name] = default
-        return self[name]  # the tracked copy, so that a change of it is seen
-
-    def __delitem__(self, name: str) -> None:
-        entry = self._entry(name)
-        if entry is None:
-            raise KeyError(name)
-        self._session.delete(entry)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter([entry.name for entry in self._session.query(RootEntry).order_by("name")])
-
-    def __len__(self) -> int:
-        return self._session.query(RootEntry).count()
+        return Root(self._objects)

@@ -1,72 +1,76 @@
-"""The objects of one session: identity, loading, reachability, packing.
+"""The objects of one session: adding, deleting, and their place in its commit and queries.
 
-One table holds all objects: the key is the id, a column names the class. An object that is stored takes everything
-that it refers to with it.
+One table holds all objects: the key is the id, the first column names the class. An object that is stored takes
+everything that it refers to with it. Loading and packing are in `_objects`.
 """
 
 from __future__ import annotations
 
-import functools
 import uuid
-import weakref
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
-from ..codec import decode, encode, encode_key, encode_row, find_column, pack_columns, parse_columns
-from ..errors import ClosedError, CodecError, UsageError
-from ..query import Condition
-from ..rows import new_id
+from ..codec import decode, decode_key, find_column, range_of
+from ..errors import UsageError
+from ..query import Condition, Query
+from ..query.expressions import InRanges, Not
 from ..session import Session
 from ..store import SCOPE_COLUMN, IndexDefinition, Row, SchemaChange, Snapshot
-from ..tracked import detach, tracked
-from .persistent import Persistent, State, classes, id_of
+from ._objects import CLEAN, DELETED, DETACHED, DIRTY, NEW, TRANSIENT, UNHINTED, Space, new_id, shell_of
+from .catalog import Catalog
+from .columns import Late, Resolver, has_unknown
+from .deletion import count_owners, require_unreferenced, settle_references
+from .entries import Entries
+from .events import require_checks, tell
+from .evolution import bring_up_to_date, outdated
+from .persistent import Missing, Persistent
+from .registry import classes, stored_names, stores_are_watched, with_subclasses
 
 TABLE = "objects"
 _CLASS_INDEX = IndexDefinition(SCOPE_COLUMN)
+_OWN = __package__ + ".root"
+_CONTAINERS = (list, tuple, set, frozenset, dict)
+Saved = dict[bytes, tuple[Persistent, int, bytes]]
 
 
-class Missing(Persistent):
-    """What a reference to a deleted object gives: touching it says so."""
-
-
-class ObjectSpace:
+class ObjectSpace(Space):
     """A part of its session, and the source of its queries over objects."""
 
     table = TABLE
     label = "objects"
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._known: weakref.WeakValueDictionary[bytes, Persistent] = weakref.WeakValueDictionary()
-        self._changed: dict[bytes, Persistent] = {}  # held until the session ends
+    def __init__(self, session: Session, catalog: Catalog) -> None:
+        super().__init__(session, catalog, TABLE)
+        self._caught_up = -1
+        self._tells = False
+        self.entries = Entries(self)  # of large containers
+        self._upgraded: dict[bytes, Persistent] = {}  # that are not written
+        self._asked: set[type[Persistent]] = set()  # classes whose outdated objects were read for a query
+        self._stored: list[tuple[Persistent, str]] = []  # what is to be told of the commit
 
     # Adding and deleting
 
     def add(self, obj: Persistent) -> None:
         """Give a transient object an id; what it refers to follows at the commit."""
-        state = obj._k
-        if state.space is self and state.status != "deleted":
+        if obj._k_space is self and obj._k_state != DELETED:
             return
-        if state.space is not None:
-            self._refuse_foreign(obj)
-        self.add_under(encode_key(new_id()), obj)
-
-    def add_under(self, key: bytes, obj: Persistent) -> None:
-        """Add a transient object under a key; one that this session deleted there gives way."""
-        state = obj._k
+        if obj._k_space is not None:
+            self.refuse_foreign(obj)
+        if obj._k_state == DETACHED:
+            raise UsageError(f"{obj!r} is stored, and detached", hint="s.merge() gives this session's own")
         self._session._require_writable()
-        self._session._begin()
-        deleted = self._changed.get(key)
-        if deleted is not None:
-            state.version = deleted._k.version
-        state.space, state.status, state.key = self, "new" if state.version is None else "dirty", key
-        for name, value in obj.__dict__.items():
-            if not name.startswith("_v_"):
-                obj.__dict__[name] = tracked(value, obj)
-        self._known[state.key] = self._changed[state.key] = obj
+        kind = self._catalog.kind_of(None, type(obj)._k_class)
+        self.add_under(new_id(kind.number), obj)
+        if type(obj)._k_added is not None:
+            obj._k_added()  # type: ignore[misc]
 
-    def _refuse_foreign(self, obj: Persistent) -> None:
-        if obj._k.status == "deleted":
+    def reached(self, obj: Persistent) -> None:
+        """An object that is being packed refers to this one."""
+        if obj._k_space is not self or obj._k_state != DELETED:
+            self.add(obj)
+
+    def refuse_foreign(self, obj: Persistent) -> NoReturn:
+        if obj._k_state == DELETED:
             raise UsageError(f"{obj!r} is deleted")
         raise UsageError(
             f"{obj!r} belongs to another session",
@@ -74,152 +78,132 @@ class ObjectSpace:
         )
 
     def delete_object(self, obj: Persistent) -> None:
-        state = obj._k
-        if state.space is not self:
+        if obj._k_space is not self:
             raise UsageError(f"{obj!r} is not of this session, so it can't be deleted in it")
+        if obj._k_state == DELETED:
+            return
         self.touch(obj)
-        state.status = "deleted"
+        tell(obj, "before_delete")
+        if type(obj)._k_deleted is not None:
+            obj._k_deleted()  # type: ignore[misc]
+        obj._k_state = DELETED
+        settle_references(self, obj)
+
+    def drop(self, obj: Persistent) -> None:
+        """Delete an object that nothing refers to: there is nobody to tell."""
+        self.touch(obj)
+        obj._k_state = DELETED
+
+    # Weak references
+
+    def weakened(self, value: Any) -> Any:
+        if isinstance(value, Persistent):
+            if value._k_space is not self and value._k_key is None:
+                raise UsageError(f"{value!r} is not stored, so nothing can refer to it weakly", hint="s.add() it first")
+            return uuid.UUID(bytes=value._k_key)
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [self.weakened(item) for item in value]
+        return value
+
+    def strong(self, value: Any) -> Any:
+        if isinstance(value, uuid.UUID):
+            known: Any = self.known(value.bytes)
+            if known is not None and known._k_state != CLEAN:
+                return None if known._k_state == DELETED else known
+            return None if self._session._get(TABLE, self.row_key(value.bytes)) is None else self(value.bytes)
+        if isinstance(value, list):
+            return [found for item in value if (found := self.strong(item)) is not None]
+        return value
 
     # Identity and loading
 
-    def get(self, key: bytes) -> Persistent | None:
-        """The object of this session under an encoded id, or None."""
-        known = self._known.get(key)
-        if known is not None and known._k.status in {"new", "dirty", "deleted"}:
-            return None if known._k.status == "deleted" else known
-        row = self._session._get(TABLE, key)
-        return None if row is None else self._fetched(key, row)
+    def prefetch(self, objects: Iterable[Any], paths: Iterable[str]) -> None:
+        """Read objects, and what they refer to along paths of attributes."""
+        objects = [obj for obj in objects if isinstance(obj, Persistent)]
+        for obj in objects:
+            if not obj._k_awake and obj._k_space is self:
+                row = self._session._get(TABLE, self.row_key(obj._k_key or b""))
+                if row is not None:
+                    self.read(obj._k_key or b"", row)
+        further: dict[str, list[str]] = {}
+        for path in paths:
+            first, _, rest = path.partition(".")
+            further.setdefault(first, []).extend([rest] if rest else [])
+        for name, rests in further.items():
+            found = {id(i): i for obj in objects if obj._k_awake for i in _referred(obj.__dict__.get(name))}
+            self.prefetch(found.values(), rests)
 
-    def _fetched(self, key: bytes, row: Row) -> Persistent:
-        """An object that was asked for: it can be read after close(), even if nobody looked into it before."""
-        obj = self._object(key, row.version, row.image)
-        obj._k.fetched = True
-        return obj
+    def filled(self, obj: Persistent) -> None:
+        if bring_up_to_date(self, obj) and obj._k_state == CLEAN:
+            self._upgraded[obj._k_key or b""] = obj
+        tell(obj, "after_load")
 
-    def _object(self, key: bytes, version: int, image: bytes) -> Persistent:
-        """The object of a row: the known one, or one that is not loaded, its packed row kept for when it is."""
-        known = self._known.get(key)
-        if known is None:
-            known = object.__new__(_class_of(image))
-            state = State()
-            state.space, state.key, state.status, state.loaded = self, key, "clean", False
-            object.__setattr__(known, "_k", state)
-            self._known[key] = known
-        if not known._k.loaded:
-            known._k.version, known._k.image = version, image
-        return known
+    def get(self, id: bytes) -> Persistent | None:
+        """The object of this session under an id, or None."""
+        known: Any = self.known(id)
+        if known is not None and known._k_state != CLEAN:
+            return None if known._k_state == DELETED else known
+        row = self._session._get(TABLE, self.row_key(id))
+        return None if row is None else self.read(id, row)
 
-    def referred(self, reference: bytes) -> Persistent:
-        """The object that a stored reference means; it is read only when touched."""
-        key = encode_key(uuid.UUID(bytes=reference))
-        known = self._known.get(key)
-        if known is not None:
-            return known
-        row = None if self._session._closed else self._session._begin().get(TABLE, key)
-        if row is not None:
-            return self._object(key, row.version, row.image)
-        missing = self._object(key, 0, _class_column(Missing))
-        missing._k.image = None
-        return missing
+    def shell_for(self, id: bytes, number: int) -> Any:
+        """The shell of an object's class, where the id alone does not tell it: the row does."""
+        if number == UNHINTED:
+            row = None if self._session._closed else self._session._begin().get(TABLE, self.row_key(id))
+            return shell_of(Missing if row is None else self._catalog.kind(_number_of(row.image)).cls)
+        shell = shell_of(self._catalog.kind(number).cls)
+        self._catalog.shells[number] = shell
+        return shell
 
-    def load(self, obj: Persistent) -> None:
-        """Fill an object from the snapshot. After close(), give back what was loaded before."""
-        state = obj._k
-        if self._session._closed:
-            self._load_late(obj)
-            return
-        row = self._session._get(TABLE, state.key)
-        if row is None:
-            what = "the object that is referred to" if type(obj) is Missing else type(obj).__name__
-            raise KeyError(f"{what}, {id_of(state.key)}, is not in the database (any more)")
-        if state.attributes is not None and row.version == state.version:
-            attributes = state.attributes
-        else:
-            detach((state.attributes or {}).values())
-            attributes = self._unpacked(obj, row.image)
-        obj.__dict__.update(attributes)
-        state.version, state.loaded, state.image, state.attributes = row.version, True, None, None
-
-    def _load_late(self, obj: Persistent) -> None:
-        """After close(): what was loaded, or what a query or get() brought, can be read; nothing more is fetched."""
-        state = obj._k
-        if state.attributes is not None:
-            obj.__dict__.update(state.attributes)
-        elif state.image is not None and state.fetched:
-            obj.__dict__.update(self._unpacked(obj, state.image))
-        else:
-            raise ClosedError(
-                f"{obj!r} was not read before its session ended", hint="read what is needed while the session is open"
-            )
-        state.loaded, state.attributes = True, None
-
-    def _unpacked(self, obj: Persistent, image: bytes) -> dict[str, Any]:
-        columns = parse_columns(image)
-        columns.pop(SCOPE_COLUMN.encode())
-        return {name.decode(): tracked(decode(value, self.referred), obj) for name, value in columns.items()}
-
-    def touch(self, obj: Persistent) -> None:
-        """The object is about to change: load it, and remember it."""
-        state = obj._k
-        self._session._require_writable()
-        if state.status == "deleted":
-            raise UsageError(f"{obj!r} is deleted")
-        obj._k_load()
-        if state.status == "clean":
-            self._session._begin()
-            state.status = "dirty"
-        self._changed[state.key] = obj
+    def refuse_missing(self, obj: Persistent) -> NoReturn:
+        raise KeyError(
+            f"the {type(obj).__name__} that is referred to, {uuid.UUID(bytes=obj._k_key)}, is not in the database"
+            " (any more)"
+        )
 
     def refresh(self, obj: Persistent) -> None:
         """Drop an object's unsaved changes."""
-        state = obj._k
-        if state.space is not self or state.status == "new":
+        if obj._k_space is not self or obj._k_state == NEW:
             raise UsageError(f"{obj!r} was not loaded by this session, so there is nothing to refresh it from")
-        self._changed.pop(state.key, None)
-        state.status = "clean"
-        self._forget(obj)
-
-    def _forget(self, obj: Persistent) -> None:
-        """Unload for good; what was read out of the object can't be changed any more."""
-        detach(obj.__dict__.values())
-        obj._k.attributes = None
-        self._unload(obj)
-
-    def _unload(self, obj: Persistent) -> None:
-        kept = {name: value for name, value in obj.__dict__.items() if name.startswith("_v_")}
-        obj.__dict__.clear()
-        obj.__dict__.update(kept)
-        obj._k.loaded, obj._k.image = False, None
-
-    # Packing
-
-    def _reference(self, value: Any) -> bytes | None:
-        """For the codec: the id of a persistent object, which is stored with what refers to it."""
-        if not isinstance(value, Persistent):
-            return None
-        if value._k.space is not self or value._k.status != "deleted":
-            self.add(value)
-        return id_of(value._k.key).bytes
-
-    def _packed(self, obj: Persistent) -> bytes:
-        """The object as a row; what it refers to is added on the way."""
-        stored = {name: value for name, value in obj.__dict__.items() if not name.startswith("_v_")}
-        try:
-            return _class_column(type(obj)) + encode_row(stored, self._reference)
-        except CodecError as error:
-            raise CodecError(f"{type(obj).__name__}: {error.args[0]}", path=error.path) from error
+        self._changed.pop(obj._k_key or b"", None)
+        obj._k_state = CLEAN
+        self.unload(obj)
 
     # As a part of its session
 
+    def prepare(self) -> None:
+        """Call the methods for events, check values, and references to what is deleted."""
+        count_owners(self)
+        done: set[bytes] = set()
+        while stores_are_watched():
+            self.changes()  # adds what is reachable
+            todo = [(id, obj) for id, obj in self._changed.items() if id not in done and type(obj)._k_watches_stores]
+            if not todo:
+                break
+            for id, obj in todo:
+                done.add(id)
+                if obj._k_state != DELETED:
+                    tell(obj, "before_store")
+                    require_checks(obj)
+        deleted = [obj for obj in self._changed.values() if obj._k_state == DELETED]
+        if deleted:
+            require_unreferenced(self, deleted)
+
     def changes(self) -> dict[bytes, bytes | None]:
         found: dict[bytes, bytes | None] = {}
-        while len(found) < len(self._changed):  # packing adds what is reachable
-            for key, obj in list(self._changed.items())[len(found) :]:
-                found[key] = None if obj._k.status == "deleted" else self._packed(obj)
-        never_stored = (k for k, o in self._changed.items() if o._k.status == "deleted" and o._k.version is None)
-        for key in list(never_stored):
-            del found[key]
-        return found
+        done = 0
+        while True:
+            if self.entries._changed:
+                self.entries.changes()  # adds what entries refer to
+            todo = list(self._changed.items())[done:]
+            if not todo:
+                return found
+            for id, obj in todo:  # packing adds what is reachable
+                done += 1
+                if obj._k_state != DELETED:
+                    found[self.row_key(id)] = self.pack(obj)
+                elif obj._k_version is not None:
+                    found[self.row_key(id)] = None
 
     def merge_of(self, changes: dict[bytes, bytes | None]) -> None:
         """None: attributes have no policies."""
@@ -228,97 +212,161 @@ class ObjectSpace:
         if not self._changed:
             return
         wanted = [_CLASS_INDEX]
-        for cls in {type(obj) for obj in self._changed.values()}:
-            wanted += _indexes_of(cls)
+        for cls in {type(obj)._k_class for obj in self._changed.values()}:
+            wanted += self._indexes_of(cls)
         have = {(index.column, index.owner): index for index in self._session._begin().indexes(TABLE)}
         for index in wanted:
             known = have.get((index.column, index.owner))
             if known is None or not set(index.scope) <= set(known.scope):
                 self._session._change_schema(SchemaChange("create_index", TABLE, index))
 
+    def _indexes_of(self, cls: type[Persistent]) -> Iterator[IndexDefinition]:
+        """The indexes that a class needs. A column has one for all classes; what is unique is a class's own rule."""
+        for name, of in cls._k_attributes.items():
+            if of.index and not of.transient:
+                column = self._catalog.column(of.was or name)
+                yield IndexDefinition(column)
+                if of.unique:
+                    bases = [c for c in cls.__mro__ if issubclass(c, Persistent) and name in c._k_attributes]
+                    scope = tuple(self._catalog.numbers_of(cls._k_names))
+                    yield IndexDefinition(column, True, bases[-1]._k_name, scope)
+
     def changed(self) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
         objects = self._changed.values()
-        new, dirty, deleted = (
-            tuple(o for o in objects if o._k.status == status) for status in ("new", "dirty", "deleted")
-        )
+        new, dirty, deleted = (tuple(o for o in objects if o._k_state == state) for state in (NEW, DIRTY, DELETED))
         return new, dirty, deleted
 
     def committed(self, number: int) -> None:
-        for obj in self._changed.values():
-            state = obj._k
-            if state.status == "deleted":
-                self._known.pop(state.key, None)
+        watched = [obj for obj in self._changed.values() if type(obj)._k_watches_stores]
+        stored = [(obj, "after_delete" if obj._k_state == DELETED else "after_store") for obj in watched]
+        for id, obj in self._changed.items():
+            if obj._k_state == DELETED:
+                self.forget(id)
             else:
-                state.status, state.version = "clean", number
+                obj._k_state, obj._k_version = CLEAN, number
         self._changed.clear()
-        self._let_go()
+        self.sleep()
+        if watched and not self._tells:
+            self._tells = True
+            self._session.after_commit(self._tell_stored)
+        self._stored += stored
+
+    def _tell_stored(self) -> None:
+        stored, self._stored = self._stored, []
+        for obj, event in stored:
+            tell(obj, event)
 
     def rolled_back(self) -> None:
         self.restore(None)
-        self._let_go()
+        self.sleep()
 
-    def save(self) -> dict[bytes, tuple[Persistent, str, bytes]]:
+    def save(self) -> Saved:
         self.changes()  # adds what is reachable, which the images refer to
-        return {key: (obj, obj._k.status, self._packed(obj)) for key, obj in self._changed.items()}
+        return {id: (obj, obj._k_state, self.pack(obj)) for id, obj in self._changed.items()}
 
-    def restore(self, saved: dict[bytes, tuple[Persistent, str, bytes]] | None) -> None:
-        self._undo(
-            {key: obj for key, obj in self._changed.items() if not saved or saved.get(key, (None,))[0] is not obj}
-        )
-        for key, (obj, status, image) in (saved or {}).items():
-            self._forget(obj)
-            obj._k.status, obj._k.loaded = status, True
-            obj.__dict__.update(self._unpacked(obj, image))
-            self._changed[key] = self._known[key] = obj
+    def restore(self, saved: Saved | None) -> None:
+        for id, obj in list(self._changed.items()):
+            if not saved or saved.get(id, (None,))[0] is not obj:
+                self._undo(id, obj)
+        for id, (obj, state, image) in (saved or {}).items():
+            self.unload(obj)
+            obj._k_state = state
+            self.fill(obj, image, obj._k_version)
+            self._changed[id] = obj
+            self.know(obj)
 
-    def _undo(self, changed: dict[bytes, Persistent]) -> None:
-        for key, obj in changed.items():
-            state = obj._k
-            del self._changed[key]
-            if state.version is None:
-                self._known.pop(key, None)
-                state.space, state.status, state.key = None, "transient", b""
-            else:
-                state.status = "clean"
-                self._forget(obj)
-
-    def _let_go(self) -> None:
-        """The snapshot is over: the next touch reads the new one, or, after close(), what was loaded here."""
-        for obj in list(self._known.values()):
-            state = obj._k
-            if state.loaded:
-                state.attributes = dict(obj.__dict__)
-                self._unload(obj)
+    def _undo(self, id: bytes, obj: Persistent) -> None:
+        del self._changed[id]
+        if obj._k_version is None:
+            self.forget(id)
+            obj._k_space, obj._k_state, obj._k_key = None, TRANSIENT, None
+        else:
+            obj._k_state = CLEAN
+            self.unload(obj)
 
     def readable_key(self, key: bytes) -> Any:
-        return id_of(key)
+        return decode_key(key)
+
+    def readable_column(self, column: str) -> str:
+        """The attribute that a column is of."""
+        found: str = self._catalog.names.get(column, column)
+        return found
 
     # As a source of queries
 
     def snapshot(self) -> Snapshot:
-        return self._session._begin()
+        snapshot: Snapshot = self._session._begin()
+        if self._caught_up != self.epoch:
+            self._catalog.catch_up(snapshot)
+            self._caught_up = self.epoch
+        return snapshot
 
     def require_same(self, snapshot: Snapshot) -> None:
         self._session._require_same(snapshot)
 
     def require_own(self, operand: Any) -> None:
-        if isinstance(operand, Persistent) and operand._k.space is not self:
-            self._refuse_foreign(operand)
+        if isinstance(operand, Persistent) and operand._k_space is not self:
+            self.refuse_foreign(operand)
 
     def pending(self) -> Iterable[tuple[bytes, bytes | None]]:
-        return self.changes().items()
+        upgraded = {self.row_key(id): self.pack(obj) for id, obj in self._upgraded.items() if obj._k_state == CLEAN}
+        return (upgraded | self.changes()).items()
+
+    def read_outdated(self, cls: type[Persistent]) -> None:
+        """Have what earlier versions of a class stored in memory, upgraded: queries see it as they see changes."""
+        if cls not in self._asked:
+            self._asked.add(cls)
+            earlier = outdated(self, cls)
+            for obj in earlier if earlier is not None else ():
+                self.wake(obj) if not obj._k_awake else None
+
+    def sleep(self) -> None:
+        super().sleep()
+        self._upgraded.clear()
+        self._asked.clear()
 
     def observe(self, condition: Condition) -> None:
-        self._session._observe(TABLE, condition)
+        """Remember what was asked; `condition` may be one that was resolved."""
+        kinds, attributes = self._catalog.known()
+        self._session._observe(TABLE, Late(condition, kinds, attributes, has_unknown(condition)))
+
+    def in_classes(self, cls: type[Persistent]) -> Condition:
+        """The objects of a class and of those below it."""
+        self.snapshot()
+        if cls is Persistent:  # those of classes that no module defines, too
+            inner = self._catalog.numbers_of(n for n, known in classes.items() if known.__module__ == _OWN)
+            return Not(InRanges(SCOPE_COLUMN, tuple(map(range_of, inner)), "class Persistent"))
+        self.read_outdated(cls)
+        if (self._changed or self._upgraded) and not all(map(self._catalog.has, with_subclasses(cls))):
+            self.pending()  # gives numbers to what is new
+        numbers = self._catalog.numbers_of(stored_names(cls))
+        return InRanges(SCOPE_COLUMN, tuple(map(range_of, numbers)), f"class {cls._k_name}", "class")
+
+    def resolver(self) -> Resolver:
+        self.snapshot()
+        return Resolver(self._column_of, self._find)
+
+    def _column_of(self, name: str) -> str | None:
+        found: str | None = self._catalog.columns.get(name)
+        if found is None and (self._changed or self._upgraded):
+            self.pending()  # names what is new
+            found = self._catalog.columns.get(name)
+        return found
+
+    def _find(self, condition: Condition) -> list[bytes]:
+        """The ids of all objects that meet a condition."""
+        resolved = self.resolver().condition(condition)
+        return [self.id_of(key) for key in Query(self, resolved)._keys()]
 
     def item(self, key: bytes, row: Row) -> Any:
-        known = self._known.get(key)
-        if known is not None and known._k.status != "clean":
-            return None if known._k.status == "deleted" else known
-        return self._fetched(key, row)
+        id = self.id_of(key)
+        known: Any = self.known(id)
+        if known is not None and known._k_state != CLEAN:
+            return None if known._k_state == DELETED else known
+        return self.read(id, row)
 
     def value(self, encoded: bytes) -> Any:
-        return decode(encoded, self.referred)
+        return decode(encoded, self)
 
     def delete(self, item: Any) -> None:
         self.delete_object(item)
@@ -327,36 +375,17 @@ class ObjectSpace:
         setattr(item, column, value)
 
     def key_of(self, item: Any) -> bytes:
-        return bytes(item._k.key)
+        return self.row_key(item._k_key)
 
 
-def _indexes_of(cls: type[Persistent]) -> Iterator[IndexDefinition]:
-    """The indexes that a class needs. A column has one for all classes; what is unique is a class's own rule."""
-    for attribute in cls._k_attributes.values():
-        if attribute.field.index:
-            yield IndexDefinition(attribute.name)
-        if attribute.field.unique:
-            bases = [c for c in cls.__mro__ if issubclass(c, Persistent) and attribute.name in c._k_attributes]
-            yield IndexDefinition(attribute.name, True, bases[-1]._k_name, (cls._k_name,))
+def _referred(value: Any) -> list[Any]:
+    """The objects in the value of an attribute."""
+    if isinstance(value, Persistent):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value
+    return [one for item in items for one in _referred(item)] if isinstance(value, _CONTAINERS) else []
 
 
-def _class_column(cls: type[Persistent]) -> bytes:
-    """The packed column that names the class."""
-    return _named_class_column(cls._k_name)
-
-
-@functools.cache
-def _named_class_column(name: str) -> bytes:
-    return pack_columns([(SCOPE_COLUMN.encode(), encode(name))])
-
-
-def _class_of(image: bytes) -> type[Persistent]:
-    encoded = find_column(image, SCOPE_COLUMN.encode())
-    name: str = decode(encoded) if encoded is not None else ""
-    cls = classes.get(name)
-    if cls is None:
-        raise UsageError(
-            f"an object of class {name!r} is stored, but no such class is known",
-            hint="import the module that defines it",
-        )
-    return cls
+def _number_of(image: bytes) -> int:
+    number: int = decode(find_column(image, SCOPE_COLUMN.encode()) or b"")
+    return number

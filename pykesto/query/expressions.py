@@ -153,7 +153,7 @@ def decoded_value(path: str, encoded: bytes) -> Any:
 
 def name_of(column: str | Column) -> str:
     """The name of a column that is given by its name, or as what stands for it."""
-    return column.name if isinstance(column, Column) else column
+    return column._name if isinstance(column, Column) else column
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,14 @@ class Query(Generic[T]):
         self._offset = 0
         self._after: T | None = None
 
+    def _column(self, column: str | Column) -> str:
+        """The column of a row that a name stands for. Descending orders begin with "-"."""
+        return name_of(column)
+
+    def _shown(self, column: str) -> str:
+        """A column by the name that people know."""
+        return column
+
     def _with(self, **changes: Any) -> Self:
         made = copy.copy(self)
         for name, value in changes.items():
@@ -137,7 +145,7 @@ class Query(Generic[T]):
 
     def order_by(self, *columns: str | Column) -> Self:
         """Sort by columns, "-name" descending; replaces an earlier order. "k_key" is the key."""
-        return self._with(_order=tuple(map(name_of, columns)))
+        return self._with(_order=tuple(map(self._column, columns)))
 
     def limit(self, count: int | None) -> Self:
         return self._with(_limit=_natural(count, "limit"))
@@ -199,7 +207,7 @@ class Query(Generic[T]):
 
     def select(self, *columns: str | Column) -> list[tuple[Any, ...]]:
         """The values of some columns, a tuple for each item; None where one is missing."""
-        names = [name_of(column) for column in columns]
+        names = [self._column(column) for column in columns]
         return [tuple(self._value(*match, name) for name in names) for match in self._matches()]
 
     def delete(self) -> int:
@@ -215,13 +223,13 @@ class Query(Generic[T]):
         for item, match in matches:
             for column, value in values.items():
                 if isinstance(value, Computed):
-                    value = value.compute(self._value(*match, value.column))
+                    value = value.compute(self._value(*match, self._column(value.column)))
                 if item is not None:
                     self._source.set(item, column, value)
         return len(matches)
 
     def _present(self, column: str | Column) -> list[Any]:
-        values = (self._value(*match, name_of(column)) for match in self._matches())
+        values = (self._value(*match, self._column(column)) for match in self._matches())
         return [value for value in values if value is not None]
 
     def sum(self, column: str | Column) -> Any:
@@ -243,19 +251,19 @@ class Query(Generic[T]):
 
     def distinct(self, column: str | Column) -> list[Any]:
         """The different values of a column, in value order."""
-        name = name_of(column)
+        name = self._column(column)
         encoded = (_encoded(name, match) for match in self._matches())
         found = {_sortable(name, e): e for e in encoded if e is not None}
         return [self._decoded(name, found[key]) for key in sorted(found)]
 
     def group_by(self, *columns: str | Column) -> Groups[T]:
         """Group items with equal values: `query.group_by("city").agg(n=agg.count())`."""
-        return Groups(self, tuple(map(name_of, columns)))
+        return Groups(self, {name_of(column): self._column(column) for column in columns})
 
     def explain(self) -> str:
         """How the query would be run, in words."""
         how = plan(self._condition(), self._source.table, self._source.snapshot())
-        by = f"index on {how.column!r}: {how.served}" if how.column else "scan of the whole table"
+        by = f"index on {self._shown(how.column)!r}: {how.served}" if how.column else "scan of the whole table"
         checks = self._text() + (f" and {len(self._filters)} functions" if self._filters else "")
         order = f"; sorted by {', '.join(self._order)}" if self._order else ""
         return f"{self._source.label}: {by}; each row is checked: {checks}{order}"
@@ -342,26 +350,27 @@ class Query(Generic[T]):
 class Groups(Generic[T]):
     """A query's items, grouped by the values of some columns."""
 
-    def __init__(self, query: Query[T], columns: tuple[str, ...]) -> None:
-        self._query, self._columns = query, columns
+    def __init__(self, query: Query[T], columns: dict[str, str]) -> None:
+        self._query, self._columns = query, columns  # by the names that they have in the answer
 
     def agg(self, **aggregates: Aggregate) -> list[dict[str, Any]]:
         """A dict for each group, in value order: the columns, and the aggregates over present values."""
         query = self._query
         groups: dict[tuple[bytes, ...], list[Match]] = {}
         for match in query._matches():
-            key = tuple(_sortable(column, _encoded(column, match)) for column in self._columns)
+            key = tuple(_sortable(column, _encoded(column, match)) for column in self._columns.values())
             groups.setdefault(key, []).append(match)
         return [self._summary(groups[key], aggregates) for key in sorted(groups)]
 
     def _summary(self, matches: list[Match], aggregates: dict[str, Aggregate]) -> dict[str, Any]:
         value = self._query._value
-        row = {column: value(*matches[0], column) for column in self._columns}
+        row = {name: value(*matches[0], column) for name, column in self._columns.items()}
         for name, aggregate in aggregates.items():
             if not aggregate.column:
                 row[name] = aggregate.compute(matches)
             else:
-                values = (value(*match, aggregate.column) for match in matches)
+                column = self._query._column(aggregate.column)
+                values = (value(*match, column) for match in matches)
                 row[name] = aggregate.compute([v for v in values if v is not None])
         return row
 

@@ -1,0 +1,262 @@
+"""Dicts, sets, lists and counters for millions of entries. Changes of different entries do not conflict.
+
+They are objects of their own, referred to as any other. Each entry is a row. `len` counts, so it takes time, and
+conflicts with entries that others add or remove; `if container:` looks at one entry.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable, Iterator, MutableMapping, MutableSequence, MutableSet
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+from ._objects import DELETED, new_id
+from .entries import GONE
+from .persistent import Persistent
+
+if TYPE_CHECKING:
+    from .entries import Entries
+
+_FIRST = 1 << 62  # the place of a list's first item: there is as much room before it as behind
+_PLACE = struct.Struct(">Q")
+
+
+class _Container(Persistent, name="k.Container", extent=False):
+    """What all containers share. Before one is added to a session its entries are in memory."""
+
+    def __init__(self) -> None:
+        self.__dict__["_v_early"] = []
+
+    def _k_added(self) -> None:
+        """The container has an id now: its entries get theirs."""
+        for change in self.__dict__.pop("_v_early", ()):
+            change()
+
+    def _k_deleted(self) -> None:
+        self._entries.clear(self)
+
+    @property
+    def _entries(self) -> Entries:
+        if self._k_space is None:
+            raise UsageError(
+                f"{self!r} is in no session, so its entries can't be looked at", hint="s.add() it, or what refers to it"
+            )
+        found: Entries = self._k_space.entries  # type: ignore[attr-defined]
+        return found
+
+    def _change(self, change: Any) -> None:
+        """Do it, or put it off until there is an id."""
+        if self._k_space is None:
+            self.__dict__.setdefault("_v_early", []).append(change)
+        else:
+            if self._k_state == DELETED:
+                raise UsageError(f"{self!r} is deleted")
+            change()
+
+    def _items(self, **bounds: Any) -> Iterator[tuple[bytes, Any]]:
+        return self._entries.between(self, **bounds)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._items())
+
+    def __bool__(self) -> bool:
+        return next(iter(self._items()), None) is not None
+
+    def clear(self) -> None:
+        """Remove all entries."""
+        self._entries.clear(self)
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+class PersistentDict(_Container, MutableMapping[Any, Any], name="k.Dict", extent=False):
+    """A dict in key order. Keys are scalars, tuples of them, or objects; values are anything that can be stored.
+
+    Example:
+        >>> import pykesto
+        >>> with pykesto.temporary() as db, db.transaction() as s:
+        ...     s.root["ages"] = ages = pykesto.PersistentDict({"bob": 30, "ann": 40, "eve": 20})
+        ...     list(ages), ages["ann"], list(ages.range("b", "f"))
+        (['ann', 'bob', 'eve'], 40, [('bob', 30), ('eve', 20)])
+    """
+
+    def __init__(self, items: Any = ()) -> None:
+        super().__init__()
+        self.update(items)
+
+    def __getitem__(self, key: Any) -> Any:
+        value = self._entries.get(self._entries.key(self, key))
+        if value is GONE:
+            raise KeyError(key)
+        return value
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._change(lambda: self._entries.set(self._entries.key(self, key), value))
+
+    def __delitem__(self, key: Any) -> None:
+        encoded = self._entries.key(self, key)
+        if self._entries.get(encoded) is GONE:
+            raise KeyError(key)
+        self._change(lambda: self._entries.set(encoded, GONE))
+
+    def __contains__(self, key: object) -> bool:
+        return self._entries.get(self._entries.key(self, key)) is not GONE
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self._entries.own_key(key) for key, _ in self._items())
+
+    def range(self, lo: Any = None, hi: Any = None, *, reverse: bool = False) -> Iterator[tuple[Any, Any]]:
+        """The pairs of key and value with lo <= key < hi, in key order."""
+        entries = self._entries
+        bounds = [None if bound is None else entries.key(self, bound) for bound in (lo, hi)]
+        return ((entries.own_key(key), v) for key, v in self._items(lo=bounds[0], hi=bounds[1], reverse=reverse))
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        if key not in self:
+            self[key] = default
+        return self[key]  # the tracked copy, so that a change of it is seen
+
+
+class PersistentSet(_Container, MutableSet[Any], name="k.Set", extent=False):
+    """A set, in order. Its items are scalars, tuples of them, or objects."""
+
+    def __init__(self, items: Iterable[Any] = ()) -> None:
+        super().__init__()
+        for item in items:
+            self.add(item)
+
+    @classmethod
+    def _from_iterable(cls, items: Iterable[Any]) -> set[Any]:
+        return set(items)  # what operators give is a plain set
+
+    def add(self, item: Any) -> None:
+        self._change(lambda: self._entries.set(self._entries.key(self, item), None))
+
+    def discard(self, item: Any) -> None:
+        encoded = self._entries.key(self, item)
+        if self._entries.get(encoded) is not GONE:
+            self._change(lambda: self._entries.set(encoded, GONE))
+
+    def __contains__(self, item: object) -> bool:
+        return self._entries.get(self._entries.key(self, item)) is not GONE
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self._entries.own_key(key) for key, _ in self._items())
+
+
+class PersistentList(_Container, MutableSequence[Any], name="k.List", extent=False):
+    """A list. Items that two sessions append at once are both there; reaching an item by its index counts up to it."""
+
+    def __init__(self, items: Iterable[Any] = ()) -> None:
+        super().__init__()
+        for item in items:
+            self.append(item)
+
+    def _at(self, index: int) -> tuple[bytes, Any]:
+        back = index < 0
+        found = next(islice(self._items(reverse=back), -index - 1 if back else index, None), None)
+        if found is None:
+            raise IndexError(index)
+        return found
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return list(self)[index]
+        return self._at(index)[1]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if isinstance(index, slice):
+            raise TypeError("a PersistentList takes no slices")
+        key = self._at(index)[0]
+        self._change(lambda: self._entries.set(key, value))
+
+    def __delitem__(self, index: Any) -> None:
+        keys = [key for key, _ in list(self._items())[index]] if isinstance(index, slice) else [self._at(index)[0]]
+        for key in keys:
+            self._entries.set(key, GONE)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (value for _, value in self._items())
+
+    def append(self, value: Any) -> None:
+        self._change(lambda: self._append(value))
+
+    def _append(self, value: Any) -> None:
+        # Not observed: where two sessions append at once, either order will do.
+        last = next(iter(self._items(reverse=True, observed=False)), None)
+        number = _FIRST if last is None else _PLACE.unpack(self._entries.own_key(last[0])[:8])[0] + 1
+        self._entries.set(self._entries.key(self, _PLACE.pack(number) + os.urandom(6)), value)
+
+    def insert(self, index: int, value: Any) -> None:
+        if index == 0 or index < 0:
+            index = max(0, len(self) + index) if index else 0
+        keys = [self._entries.own_key(key) for key, _ in islice(self._items(), max(0, index - 1), index + 1)]
+        if index == 0:
+            before, after = None, keys[0] if keys else None
+        else:
+            before, after = (keys[0] if keys else None), (keys[1] if len(keys) > 1 else None)
+        if after is None:
+            self._append(value)
+        else:
+            self._entries.set(self._entries.key(self, place_between(before, after) + os.urandom(6)), value)
+
+
+def place_between(before: bytes | None, after: bytes) -> bytes:
+    """Bytes that sort, whatever follows them, behind `before` and before `after`."""
+    if before is None:
+        return _PLACE.pack(_PLACE.unpack(after[:8])[0] - 1)
+    out = bytearray()
+    for at in range(max(len(before), len(after)) + 1):
+        low = before[at] if at < len(before) else 0
+        high = after[at] if at < len(after) else 256
+        if bytes(out) < after[: len(out)]:
+            high = 256
+        if high - low > 1:
+            return bytes(out) + bytes([(low + high) // 2])
+        out.append(low)
+    return bytes(out) + b"\x80"
+
+
+class PersistentCounter(_Container, name="k.Counter", extent=False):
+    """A number that any number of sessions add to at once, without conflicts. `value` adds up what they added.
+
+    Example:
+        >>> import pykesto
+        >>> db = pykesto.temporary()
+        >>> with db.transaction() as s:
+        ...     s.root["visits"] = pykesto.PersistentCounter()
+        >>> with db.session() as one, db.session() as other:
+        ...     for s in one, other:
+        ...         s.root["visits"].add(1)
+        ...     _ = one.commit(), other.commit()
+        >>> with db.session() as s:
+        ...     s.root["visits"].value
+        2
+        >>> db.close()
+    """
+
+    def __init__(self, value: Any = 0) -> None:
+        super().__init__()
+        if value:
+            self.add(value)
+
+    def add(self, amount: Any = 1) -> None:
+        self._change(lambda: self._entries.set(self._entries.key(self, new_id(0)), amount))
+
+    @property
+    def value(self) -> Any:
+        return sum(value for _, value in self._items())
+
+    def compact(self) -> None:
+        """Put one entry in place of all: conflicts with another session that does so, and with none that adds."""
+        entries = list(self._items(observed=False))
+        for key, _ in entries:
+            self._entries.set(key, GONE)
+        self.add(sum(value for _, value in entries))
+
+    def __repr__(self) -> str:
+        return Persistent.__repr__(self)
