@@ -5,23 +5,30 @@ wake together. Nobody queues on the lock itself: that would be a convoy. A faile
 database for every process, as the kernel reports it once and then says that all is well.
 """
 
-from __future__ import annotations
+cimport cython
+from libc.stdint cimport uint64_t
+
+from pykesto.journal.segment cimport Segment
+from pykesto.journal.state cimport JournalState
 
 import threading
 import time
 
-from ..errors import CorruptionError, StorageError
-from ..failpoints import ACTIVE, hit, off
-from ..files import LOOK_AGAIN_S, ProcessLock
-from .records import parse_record
-from .segment import Segment
-from .segments import SegmentGone, Segments
-from .state import JournalState
+from pykesto import failpoints as _failpoints
+from pykesto import files as _files
+from pykesto.errors import CorruptionError, StorageError
+from pykesto.failpoints import hit, off
+from pykesto.journal.records import parse_record
+from pykesto.journal.segments import SegmentGone
 
 PATIENCE_S = 2.0  # after this long a waiter syncs by itself: the syncer may be stopped
 
+cdef bint ACTIVE = _failpoints.ACTIVE
+cdef double LOOK_AGAIN_S = _files.LOOK_AGAIN_S
 
-class GroupSync:
+
+@cython.final
+cdef class GroupSync:
     """Group sync of one process. Needs no lock of the caller; `sync_alone` needs commit.lock held.
 
     A flag says that a sync has begun and not ended: `leading`, which belongs to sync.lock, or `alone`, which belongs to
@@ -30,28 +37,38 @@ class GroupSync:
     bytes, they are dirty, and the next sync tells the truth about them.
     """
 
-    def __init__(
-        self, segments: Segments, state: JournalState, *, sync_lock: ProcessLock, commit_lock: ProcessLock
-    ) -> None:
-        self.segments, self.state = segments, state
-        self.sync_lock, self.commit_lock = sync_lock, commit_lock
-        # The kernel tells of a failed sync once for each open file, and the threads of a process share theirs.
-        self._one_at_a_time = threading.Lock()
+    cdef readonly object segments
+    cdef readonly JournalState state
+    cdef readonly object sync_lock
+    cdef readonly object commit_lock
+    cdef object one_at_a_time
 
-    def make_durable(self, target: int) -> None:
+    def __init__(self, segments, JournalState state not None, *, sync_lock, commit_lock):
+        self.segments = segments
+        self.state = state
+        self.sync_lock = sync_lock
+        self.commit_lock = commit_lock
+        # The kernel tells of a failed sync once for each open file, and the threads of a process share theirs.
+        self.one_at_a_time = threading.Lock()
+
+    def make_durable(self, uint64_t target):
         """Return when everything before `target` is on stable storage.
 
         Raises:
             StorageError: a sync failed, here or elsewhere; what is on disk is unknown until the next recovery.
             LockTimeout: a holder of sync.lock is stopped, and so is one of commit.lock.
         """
-        state, began = self.state, time.monotonic()
-        while state.durable_end < target:
+        cdef JournalState state = self.state
+        cdef double began
+        if state.known_durable_end() >= target:
+            return
+        began = time.monotonic()
+        while state.known_durable_end() < target:
             state.refuse_if_poisoned()
             sequence = state.sequence()  # before the try, so that a sync ending in between is not slept through
             with self.sync_lock.tried() as leads:
-                if leads and state.durable_end < target:
-                    self._sync_as_leader()
+                if leads and state.known_durable_end() < target:
+                    self.sync_as_leader()
             if leads:
                 state.wake()  # after the release: who is not covered yet tries the lock at once
             elif time.monotonic() - began > PATIENCE_S:
@@ -61,32 +78,33 @@ class GroupSync:
             else:
                 state.wait(sequence, LOOK_AGAIN_S)
 
-    def sync_alone(self, target: int) -> None:
+    def sync_alone(self, uint64_t target):
         """The same for the holder of commit.lock, who must not wait for sync.lock: its holder may want commit.lock."""
-        state = self.state
-        if state.durable_end >= target:
+        cdef JournalState state = self.state
+        if state.known_durable_end() >= target:
             return
         state.refuse_if_poisoned()
         if state.alone or state.leading:
-            self._write_again()
+            self.write_all_again()
         state.alone = True
-        self._sync_to_end()
+        self.sync_to_end()
         state.alone = False
 
-    def _sync_as_leader(self) -> None:
-        state = self.state
+    cdef int sync_as_leader(self) except -1:
+        cdef JournalState state = self.state
         if state.leading or state.alone:
             with self.commit_lock.held(PATIENCE_S * 5):  # one who syncs alone and lives ends first
                 if state.leading or state.alone:
-                    self._write_again()
+                    self.write_all_again()
                 state.alone = False
                 state.leading = True
         state.leading = True
-        self._sync_to_end()
+        self.sync_to_end()
         state.leading = False
+        return 0
 
-    def _sync_to_end(self) -> None:
-        with self._one_at_a_time:
+    cdef int sync_to_end(self) except -1:
+        with self.one_at_a_time:
             self.state.refuse_if_poisoned()
             end = self.state.end  # before the sync: what is appended during it is not covered
             segments = self.not_durable()  # what fails here was no sync
@@ -104,8 +122,9 @@ class GroupSync:
                 hit("journal.synced")
             self.state.publish_durable(end)
             self.state.count_sync()
+        return 0
 
-    def not_durable(self) -> list[Segment]:
+    def not_durable(self):
         """The segments from the durable end to the newest, in order."""
         durable_end, number, found = self.state.durable_end, self.state.segment, []
         while number > 0:
@@ -119,7 +138,7 @@ class GroupSync:
             number -= 1
         return found[::-1]
 
-    def _write_again(self) -> None:
+    cdef int write_all_again(self) except -1:
         """With commit.lock held: write the records from the durable end to the end again, the same bytes."""
         end = self.state.end
         position = self.state.durable_end
@@ -129,9 +148,10 @@ class GroupSync:
             except StorageError as error:
                 self.state.poison(error.errno or 0)
                 raise
+        return 0
 
 
-def write_again(segment: Segment, position: int, end: int) -> int:
+def write_again(Segment segment not None, uint64_t position, uint64_t end):
     """Write the records of one segment from `position` to `end` again, each verified; return where they end."""
     block = segment.read(position, end - position)
     offset = 0
