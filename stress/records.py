@@ -76,7 +76,9 @@ class Notes:
 
 
 def tell(records: Path, who: str, *problems: str) -> None:
-    """Report problems: the run fails with them."""
+    """Report problems, if there are any: the run fails with them."""
+    if not problems:
+        return
     notes = Notes(records / f"problems-{who}")
     for problem in problems:
         notes.write(json.dumps(problem))
