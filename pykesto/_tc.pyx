@@ -27,7 +27,8 @@ from pykesto.errors import (
     StorageError,
     UsageError,
 )
-from pykesto.files import read_at
+from pykesto.files import read_at, translated
+from pykesto.files import sync_directory as _sync_directory
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE

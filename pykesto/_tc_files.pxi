@@ -108,11 +108,11 @@ cdef require_space(object path, int64_t size):
 cdef copy_file(int source, int64_t size, object path):
     """Copy through the descriptor that is open: opening the file anew and closing it would drop our lock."""
     cdef int64_t offset = 0
-    with open(path, "xb", buffering=0) as target:
+    with translated("copy to", os.fsdecode(path)), open(path, "xb", buffering=0) as target:
         while offset < size:
             sent = os.sendfile(target.fileno(), source, offset, size - offset)
             if sent == 0:
-                raise CorruptionError("the file is shorter than its header says", path=path, offset=offset)
+                raise CorruptionError("the file is shorter than its header says", path=os.fsdecode(path), offset=offset)
             offset += sent
         # The writer's mark "open": the copy is not.
         os.pwrite(target.fileno(), bytes([os.pread(source, 1, FLAGS_OFFSET)[0] & ~FLAG_OPEN]), FLAGS_OFFSET)
@@ -120,8 +120,4 @@ cdef copy_file(int source, int64_t size, object path):
 
 
 cdef sync_directory(object path):
-    fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    _sync_directory(os.path.dirname(os.fsdecode(path)))

@@ -192,3 +192,34 @@ def test_a_call_that_fails_while_a_database_is_opened_is_an_error_of_storage(rul
     assert done.stdout.split() in ([], [rule.split(":")[2]])
     with pykesto.open(path) as db:
         assert db.check().problems == ()
+
+
+UPKEEP = """
+import collections, sys
+from pykesto import tc
+from pykesto.errors import CorruptionError, StorageError
+raised = collections.Counter()
+for n in range(100):
+    try:
+        with tc.Table(f"{sys.argv[1]}.{n}", "n") as table:
+            table[b"ann"] = {b"name": b"Ann"}
+            table.create_index("name", "lexical")
+            table.sync()
+            table.copy(f"{sys.argv[1]}.copy.{n}")
+    except CorruptionError:
+        raise
+    except StorageError as error:
+        raised[error.errno] += 1
+print(*raised)
+"""
+
+
+@pytest.mark.parametrize("rule", ["open:0.1:23", "sync:0.1:5", "write:0.1:28"])
+def test_a_call_that_fails_while_a_table_is_written_synced_or_copied_is_an_error_of_storage(
+    rule: str, library: Library
+) -> None:
+    environment = os.environ | library.environment([rule], 7)
+    command = [sys.executable, "-c", UPKEEP, str(library.database / "people.tct")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [rule.split(":")[2]]
