@@ -17,7 +17,7 @@ from pykesto.errors import CommitUnknown, StorageError
 from pykesto.files import sync_directory
 from pykesto.journal.format import SegmentHeader, next_number
 from pykesto.journal.records import pack_record
-from pykesto.failpoints import hit
+from pykesto.failpoints import hit, off
 from pykesto.journal import segments as _segments
 from pykesto.journal.segments import SegmentGone
 
@@ -49,7 +49,7 @@ cdef class Writer:
         cdef JournalState state = self.state
         self.prepare(reader, size_with(PyBytes_GET_SIZE(payload)))
         cdef uint64_t number = next_number(reader.number, state.generation)
-        cdef uint64_t durable_end = state.known_durable_end()
+        cdef uint64_t durable_end = 0 if ACTIVE and off("record.claims") else state.known_durable_end()
         block, crc = pack_record(
             payload,
             number=number,
@@ -96,7 +96,8 @@ cdef class Writer:
 
     cdef int roll(self, Reader reader, uint64_t size) except -1:
         """Go on in a new segment. Its existence vouches for its predecessor, which is synced first."""
-        self.sync.sync_alone(self.state.end)
+        if not (ACTIVE and off("roll.sync")):
+            self.sync.sync_alone(self.state.end)
         number = reader.segment.number + 1
         capacity = max(size, min(_segments.LARGEST_CAPACITY, reader.segment.header.capacity * 2))
         generation, start, crc = self.state.generation, reader.position, reader.crc

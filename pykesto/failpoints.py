@@ -57,6 +57,19 @@ RULES = {
     "journal.durable": "a commit returns after a sync of the journal",
     "checkpoint.rows": "a base has all rows that were committed up to its mark",
     "recovery.tail": "recovery keeps every record that verifies",
+    "recovery.rewrite": "what recovery accepts and can't prove durable is written again before it is synced",
+    "recovery.generation": "an unclean end is followed by a new segment in a new generation",
+    "sync.again": "who finds a sync that a dead process left writes its records again",
+    "sync.patience": "who waits long for a stopped syncer syncs by itself",
+    "roll.sync": "a segment is synced to its end before another follows it",
+    "record.claims": "a record says how far the journal was durable when it was written",
+    "commit.reads": "commit() of a session that only read vouches for what it read",
+    "checkpoint.durable": "a base holds nothing that is not durable in the journal",
+    "checkpoint.reconcile": "who gets checkpoint.lock publishes a flip that a dead process left out",
+    "checkpoint.copies": "a further base is made when readers pin both",
+    "pins.alive": "only live processes pin",
+    "stamp.trust": "a base without the stamp that MANIFEST names is never trusted",
+    "validate.before": "a row that left a range conflicts with who asked for the range",
 }
 
 

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 
 from ..errors import CorruptionError
-from ..failpoints import ACTIVE, hit
+from ..failpoints import ACTIVE, hit, off
 from ..files import breathe
 from ..journal import Reader, SegmentGone
 from ..store import Row
@@ -109,8 +109,9 @@ class _Checkpoint:
         store = self.store
         manifest = self._reconciled()
         current = manifest.current
-        store.sync.make_durable(store.state.end)
-        until = store.state.durable_end
+        if not (ACTIVE and off("checkpoint.durable")):
+            store.sync.make_durable(store.state.end)
+        until = store.state.end if ACTIVE and off("checkpoint.durable") else store.state.durable_end
         if until == manifest.mark(current).position:
             return Outcome(False, "the current base holds everything", current, manifest.mark(current).version)
         pins = store.control.pins()
@@ -135,6 +136,8 @@ class _Checkpoint:
         manifest = read_manifest(self.store.layout)
         if manifest is None:
             raise CorruptionError("MANIFEST is gone", path=self.store.layout.manifest)
+        if ACTIVE and off("checkpoint.reconcile"):
+            return manifest
         if base_of(self.store.control.base_word()) != manifest.current:
             self.store.control.flip_to(manifest.current)
         return manifest
@@ -142,7 +145,7 @@ class _Checkpoint:
     def _target(self, current: int, pins: list[Pins]) -> int | None:
         """A base to write: the lowest that is neither current nor pinned, a further copy if there must be one."""
         pinned = {current}.union(*(p.bases for p in pins))
-        limit = min(len(pins) + 2, 64)
+        limit = 2 if ACTIVE and off("checkpoint.copies") else min(len(pins) + 2, 64)
         return next((b for b in range(limit) if b not in pinned), None)
 
     def _build(self, manifest: Manifest, target: int, until: int) -> Stamp:

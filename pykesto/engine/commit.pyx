@@ -65,7 +65,7 @@ cdef class Committer:
         snapshot.refuse_unusable()
         cdef bint durable = terms.durability == "full"
         if not writes.any_at_all():
-            if durable:
+            if durable and not (ACTIVE and off("commit.reads")):
                 self.sync.make_durable(snapshot.position)
             return snapshot.version
         self.view.state.refuse_if_poisoned()

@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 
 from ..errors import StorageError
+from ..failpoints import ACTIVE, off
 from ..files import FileLock, SharedWords, open_file, translated, write_at
 from .layout import Layout
 
@@ -110,7 +111,7 @@ class Control:
         for slot in range(SLOTS):
             mask = self.words.load(self._slot_word(slot, PINNED_BASES))
             oldest = self.words.load(self._slot_word(slot, OLDEST))
-            if (mask or oldest) and self._lives(slot):
+            if (mask or oldest) and (self._lives(slot) or (ACTIVE and off("pins.alive"))):
                 bases = frozenset(b for b in range(64) if mask >> b & 1)
                 pid, since = (self.words.load(self._slot_word(slot, w)) for w in (_PID, SINCE))
                 found.append(Pins(slot, pid, bases, oldest - 1 if oldest else None, since))

@@ -105,6 +105,8 @@ def _predicate_conflicts(snapshot: BaseSnapshot, overlay: Overlay, reads: Reads)
             before, now = snapshot.get(predicate.table, key), overlay.newest(predicate.table, key)
             assert now is not None
             images = (None if before is None else before.image, now.image)
+            if ACTIVE and off("validate.before"):
+                images = (None, now.image)
             if any(image is not None and predicate.matches(key, image) for image in images):
                 about = snapshot.about(now.number)
                 yield Conflict(predicate.table, None, snapshot.version, now.number, str(predicate), **about)

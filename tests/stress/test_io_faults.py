@@ -93,6 +93,25 @@ def test_syncs_of_the_journal_are_counted_over_all_processes(library: Library) -
     assert struct.unpack_from("<q", library.syncs.read_bytes())[0] == 2
 
 
+COMMITS = """
+import sys, pykesto
+db = pykesto.open(sys.argv[1])
+for n in range(10):
+    with db.transaction() as s:
+        s.table("rows")[n] = {}
+import os
+os._exit(0)
+"""
+
+
+def test_each_commit_of_a_process_that_is_alone_syncs_the_journal(library: Library) -> None:
+    environment = os.environ | library.environment([], 7)
+    command = [sys.executable, "-c", COMMITS, str(library.database)]
+    library.database.joinpath("journal").rmdir()
+    subprocess.run(command, env=environment, timeout=60, check=True)
+    assert struct.unpack_from("<q", library.syncs.read_bytes())[0] >= 10
+
+
 def test_a_rule_that_means_nothing_ends_the_process(library: Library) -> None:
     environment = os.environ | library.environment(["rain:1:5"], 7)
     assert subprocess.run([sys.executable, "-c", ""], env=environment, check=False).returncode == 125
