@@ -101,8 +101,7 @@ cdef class ProcessLock:
     cdef int take_in_time(self, object timeout_s) except -1:
         """Take the lock, or raise LockTimeout after `timeout_s` seconds (None: wait for ever)."""
         if self.in_a_row >= self.burst and kesto_load(self.words.at(self.first + WAITERS)):
-            self.in_a_row = 0
-            self.sleep()
+            self.let_others()
         if self.take():
             return 0
         cdef double began = time.monotonic()
@@ -112,6 +111,15 @@ cdef class ProcessLock:
             if timeout_s is not None and waited_s >= timeout_s:
                 raise LockTimeout(self.file.path.name, holder_pid=self.holder, waited_s=waited_s)
             self.sleep()
+        return 0
+
+    cdef int let_others(self) except -1:
+        """Stand in line once. If nobody came meanwhile, those who were counted as waiting are dead."""
+        cdef uint64_t taken = kesto_load(self.words.at(self.first + TAKEN))
+        self.in_a_row = 0
+        self.sleep()
+        if kesto_load(self.words.at(self.first + TAKEN)) == taken:
+            kesto_store(self.words.at(self.first + WAITERS), 0)
         return 0
 
     cdef int sleep(self) except -1:
@@ -151,6 +159,7 @@ cdef class ProcessLock:
 
     def close(self):
         """Close the descriptor. In a forked child this releases nothing of the parent's."""
+        self.owner = 0  # what the thread that forked held is the parent's
         self.file.close()
 
 

@@ -452,7 +452,11 @@ class Attempt:
         if self._attempts.made > 1 or self._database._contended:
             self._in_turn = self._database._attached()
             self._in_turn.take_turn()
-        return self._session.__enter__()
+        try:
+            return self._session.__enter__()
+        except BaseException:
+            self._end_turn()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -472,11 +476,14 @@ class Attempt:
             if not self.goes_on:
                 raise
         finally:
-            if self._in_turn is not None:
-                self._in_turn.end_turn()
+            self._end_turn()
             self._note_contention()
             self._session._leave(self.version is not None)
         return self.goes_on
+
+    def _end_turn(self) -> None:
+        if self._in_turn is not None:
+            self._in_turn.end_turn()
 
     def _note_contention(self) -> None:
         """After a conflict the next few transactions stand in line from the start: what is hot stays so for a while."""

@@ -17,6 +17,7 @@ from pykesto.engine.snapshot cimport BaseSnapshot
 from pykesto.engine.view cimport View
 from pykesto.journal.records cimport Record
 
+import logging
 import os
 import time
 
@@ -26,6 +27,7 @@ from pykesto.engine.validation import check_unique, refuse_other_index, validate
 from pykesto.errors import CommitUnknown, ConcurrencyConflict, LockTimeout, SnapshotExpired, StorageError
 from pykesto.failpoints import off
 
+_log = logging.getLogger("pykesto")
 cdef double PATIENCE_S = 1.0
 cdef bint ACTIVE = _failpoints.ACTIVE
 
@@ -88,12 +90,20 @@ cdef class Committer:
             if not written or isinstance(error, CommitUnknown):
                 raise
             raise CommitUnknown(f"the commit was written, but not seen to reach stable storage: {error}") from error
+        try:
+            self.tell_of(commit, <Record>written[0])
+        except Exception as error:  # whatever it was, the commit is there
+            _log.warning("work in the background could not be asked for: %s", error, exc_info=error)
+        return (<Record>written[0]).number
+
+    cdef int tell_of(self, Commit commit, Record record) except -1:
+        """Ask for what is to be done in the background, now that this commit is in."""
         if commit.schema:
             self.on_schema()
-        if (<Record>written[0]).ends() >= self.look_at:
+        if record.ends() >= self.look_at:
             self.look_at_segment()
         self.view.look_whether_due()
-        return (<Record>written[0]).number
+        return 0
 
     cdef int let_pass(self, timeout_s) except -1:
         """Stand in line behind a transaction that has its turn, for a moment."""

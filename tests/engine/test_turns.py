@@ -1,8 +1,10 @@
 """Under contention nobody starves: whoever met a conflict has its turn, and the lock goes round."""
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 import pykesto
+from pykesto.engine.control import COMMIT_LOCK_WORDS
 from tests.processes import Worker, open_database
 
 Start = Callable[[], Worker]
@@ -92,3 +95,55 @@ def test_no_process_starves_at_one_hot_row(database: Path) -> None:
         assert s.table("counters")["hits"]["n"] == sum(done)
     # The bar of the benchmark is 2; here it is only shown that nobody is left out, whatever the machine does meanwhile.
     assert done[0] > 0.1 * done[-1], done
+
+
+def fork_in_turn(here: SimpleNamespace) -> int:
+    """In its turn the process forks; the child leaves the block, which must not end the parent's turn."""
+    lock = here.db._attached().store.turn_lock
+    here.db._contended = 1
+    status = -1
+    for attempt in here.db.attempts(1):
+        with attempt as session:
+            session.table("counters")["hits"] = {"n": 1}
+            if (pid := os.fork()) == 0:
+                with suppress(Exception):
+                    attempt.__exit__(None, None, None)
+                os._exit(0)
+            _, status = os.waitpid(pid, 0)
+            assert lock.is_mine()
+            assert lock.holder == os.getpid()
+    return status
+
+
+def test_a_child_that_is_forked_in_a_turn_does_not_end_it(database: Path, start_worker: Start) -> None:
+    worker = start_worker()
+    worker.call(open_database, database)
+    assert worker.call(fork_in_turn) == 0
+    with pykesto.open(database) as db, db.session() as s:
+        assert s.table("counters")["hits"]["n"] == 1
+
+
+def wait_for_the_lock(here: SimpleNamespace) -> None:
+    here.say("waiting")
+    with here.db._attached().store.commit_lock.held(60.0):
+        pass
+
+
+def test_those_who_died_waiting_are_waited_for_once(database: Path, start_worker: Start) -> None:
+    with pykesto.open(database, durability="process") as db:
+        lock = db._attached().store.commit_lock
+        words = db._attached().store.control.words
+        with lock.held(10.0):
+            waiter = start_worker()
+            waiter.call(open_database, database)
+            waiter.start(wait_for_the_lock)
+            assert waiter.hear() == "waiting"
+            while not words.load(COMMIT_LOCK_WORDS + 1):
+                os.sched_yield()
+            waiter.kill()
+        if not words.load(COMMIT_LOCK_WORDS + 1):
+            words.store(COMMIT_LOCK_WORDS + 1, 1)  # it was between two sleeps: as if it had been in one
+        for n in range(100):
+            with db.transaction() as s:
+                s.table("counters")[n] = {}
+        assert words.load(COMMIT_LOCK_WORDS + 1) == 0
