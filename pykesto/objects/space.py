@@ -309,7 +309,12 @@ class ObjectSpace(Space):
             self.refuse_foreign(operand)
 
     def pending(self) -> Iterable[tuple[bytes, bytes | None]]:
-        upgraded = {self.row_key(id): self.pack(obj) for id, obj in self._upgraded.items() if obj._k_state == CLEAN}
+        upgraded = {}
+        for id, obj in list(self._upgraded.items()):
+            if obj._k_state == CLEAN:
+                if not obj._k_awake:  # what was undone, or unloaded, is read and upgraded anew
+                    self.wake(obj)
+                upgraded[self.row_key(id)] = self.pack(obj)
         return (upgraded | self.changes()).items()
 
     def read_outdated(self, cls: type[Persistent]) -> None:

@@ -182,6 +182,24 @@ def test_queries_see_what_is_upgraded_before_it_is_written(db: pykesto.Database)
         assert s.query(cls).where(cls.last == "N1").one().age == 10
 
 
+def test_what_was_upgraded_and_then_undone_is_upgraded_again(db: pykesto.Database) -> None:
+    stored_by_one(db)
+    cls = define(TWO)
+    with db.session() as s:
+        with pytest.raises(KeyError), s.savepoint():
+            delete_and_fail(s, cls)
+        assert [(p.first, p.last) for p in s.query(cls).where(cls.last == "N0")] == [("Ann", "N0")]
+        s.query(cls).one().age = 7
+        s.rollback()
+        assert [(p.first, p.age) for p in s.query(cls)] == [("Ann", 0)]
+
+
+def delete_and_fail(s: pykesto.Session, cls: Any) -> None:
+    s.query(cls).one().tags.append("x")
+    s.delete(s.query(cls).one())
+    raise KeyError
+
+
 def test_an_upgrade_in_bulk_writes_all_in_batches(db: pykesto.Database) -> None:
     stored_by_one(db, 25)
     cls = define(TWO)
