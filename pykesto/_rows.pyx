@@ -532,6 +532,10 @@ cdef class TableCore:
 
     # As a part of its session
 
+    def merges(self):
+        """The policies of columns, by name; `pykesto.rows.Table` knows them."""
+        raise NotImplementedError
+
     def merge_of(self, dict changes not None):
         """How these changes may be merged with what other commits make of the rows, by the policies of columns."""
         cdef RowCore row

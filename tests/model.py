@@ -35,6 +35,63 @@ class Model:
         self.rows = copy.deepcopy(self.committed)
 
 
+class Shared:
+    """Several tables as they are committed, and which rows each commit wrote: what sessions are held against."""
+
+    def __init__(self, *tables: str) -> None:
+        self.tables: dict[str, dict[Any, Columns]] = {name: {} for name in tables}
+        self.commits: list[set[tuple[str, Any]]] = []
+
+    def commit(self, rows: dict[str, dict[Any, Columns]], written: set[tuple[str, Any]]) -> None:
+        """Write rows: what stands under their keys in `rows`, or nothing."""
+        for table, key in written:
+            self.tables[table].pop(key, None)
+            if key in rows[table]:
+                self.tables[table][key] = copy.deepcopy(rows[table][key])
+        if written:
+            self.commits.append(set(written))
+
+
+class View:
+    """One session on `Shared`: its snapshot with its own changes, and the rows that its commit would write."""
+
+    def __init__(self, shared: Shared, *, serializable: bool) -> None:
+        self.shared, self.serializable = shared, serializable
+        self.begin()
+
+    def begin(self) -> None:
+        self.began = len(self.shared.commits)
+        self.snapshot = copy.deepcopy(self.shared.tables)
+        self.rows = copy.deepcopy(self.shared.tables)
+        self.written: set[tuple[str, Any]] = set()
+
+    def put(self, table: str, key: Any, columns: Columns) -> None:
+        self.rows[table].pop(key, None)
+        self.rows[table][key] = copy.deepcopy(columns)
+        self.written.add((table, key))
+
+    def delete(self, table: str, key: Any) -> None:
+        del self.rows[table][key]
+        self.written.add((table, key))
+        if key not in self.snapshot[table]:
+            self.written.discard((table, key))  # made and deleted: it was never there
+
+    def refresh(self, table: str, key: Any) -> None:
+        self.rows[table][key] = copy.deepcopy(self.snapshot[table][key])
+        self.written.discard((table, key))
+
+    def conflicts(self) -> bool:
+        """Whether its commit must fail, if it read every row of every table."""
+        since = set().union(*self.shared.commits[self.began :])
+        return bool(self.written and since if self.serializable else self.written & since)
+
+    def save(self) -> Any:
+        return copy.deepcopy((self.rows, self.written))
+
+    def restore(self, saved: Any) -> None:
+        self.rows, self.written = saved
+
+
 # Values
 
 numbers = st.one_of(
