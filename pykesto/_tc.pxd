@@ -1,6 +1,6 @@
 """What the driver uses of Tokyo Cabinet 1.4.48, and of the C library around it."""
 
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 
 cdef extern from "tcutil.h" nogil:
@@ -10,7 +10,16 @@ cdef extern from "tcutil.h" nogil:
     ctypedef struct TCXSTR
     enum:
         TCESUCCESS, TCETHREAD, TCEINVALID, TCENOFILE, TCENOPERM, TCEOPEN, TCEMETA, TCELOCK, TCENOREC, TCEMISC
+        TCEKEEP
         TCDBTBTREE, TCDBTTABLE
+        TCUNSPACE, TCUNLOWER, TCUNNOACC, TCUNWIDTH
+        TCKWMUTAB, TCKWMUCTRL, TCKWMUBRCT, TCKWNOOVER, TCKWPULEAD
+    const char *tcversion
+    ctypedef void *(*TCCODEC)(const void *data, int size, int *result_size, void *opaque) noexcept nogil
+    int tccmplexical(const char *a, int a_size, const char *b, int b_size, void *opaque)
+    int tccmpdecimal(const char *a, int a_size, const char *b, int b_size, void *opaque)
+    char *tcbsdecode(const char *data, int size, int *result_size)
+    char *tcstrutfnorm(char *text, int options)
     void tcfree(void *block)
     c_bool tcpathunlock(const char *path)
     TCMAP *tcmapnew2(unsigned int buckets)
@@ -19,6 +28,7 @@ cdef extern from "tcutil.h" nogil:
     void tcmapiterinit(TCMAP *map)
     const void *tcmapiternext(TCMAP *map, int *size)
     const void *tcmapiterval(const void *name, int *size)
+    const void *tcmapget(const TCMAP *map, const void *name, int name_size, int *size)
     uint64_t tcmaprnum(const TCMAP *map)
     TCMAP *tcmapload(const void *block, int size)
     int tclistnum(const TCLIST *list)
@@ -44,7 +54,9 @@ cdef extern from "tchdb.h" nogil:
         c_bool fatal
         c_bool tran
     void *tchdbget(TCHDB *hdb, const void *key, int key_size, int *size)
+    c_bool tchdbput(TCHDB *hdb, const void *key, int key_size, const void *value, int value_size)
     int tchdbvsiz(TCHDB *hdb, const void *key, int key_size)
+    c_bool tchdbiterinit2(TCHDB *hdb, const void *key, int key_size)
     void *tchdbiternext(TCHDB *hdb, int *size)
     c_bool tchdbiternext3(TCHDB *hdb, TCXSTR *key, TCXSTR *value)
     int tchdbecode(TCHDB *hdb)
@@ -77,15 +89,19 @@ cdef extern from "tctdb.h" nogil:
         c_bool open
         c_bool wmode
         c_bool tran
+        int64_t iccmax
+        double iccsync
         TDBIDX *idxs
         int inum
     ctypedef struct TDBQRY
     enum:
-        TDBTLARGE, TDBTDEFLATE
-        TDBOREADER, TDBOWRITER, TDBOCREAT, TDBOTRUNC, TDBONOLCK, TDBOLCKNB
+        TDBFOPEN, TDBFFATAL
+        TDBTLARGE, TDBTDEFLATE, TDBTBZIP, TDBTTCBS, TDBTEXCODEC
+        TDBOREADER, TDBOWRITER, TDBOCREAT, TDBOTRUNC, TDBONOLCK, TDBOLCKNB, TDBOTSYNC
         TDBITLEXICAL, TDBITDECIMAL, TDBITTOKEN, TDBITQGRAM, TDBITOPT, TDBITVOID
-        TDBQCSTREQ, TDBQCSTRINC, TDBQCSTRBW, TDBQCSTREW
-        TDBQCNUMEQ, TDBQCNUMGT, TDBQCNUMGE, TDBQCNUMLT, TDBQCNUMLE, TDBQCNUMBT
+        TDBQCSTREQ, TDBQCSTRINC, TDBQCSTRBW, TDBQCSTREW, TDBQCSTRAND, TDBQCSTROR, TDBQCSTROREQ, TDBQCSTRRX
+        TDBQCNUMEQ, TDBQCNUMGT, TDBQCNUMGE, TDBQCNUMLT, TDBQCNUMLE, TDBQCNUMBT, TDBQCNUMOREQ
+        TDBQCFTSPH, TDBQCFTSAND, TDBQCFTSOR, TDBQCFTSEX
         TDBQCNEGATE, TDBQCNOIDX
         TDBQOSTRASC, TDBQOSTRDESC, TDBQONUMASC, TDBQONUMDESC
     const char *tctdberrmsg(int code)
@@ -95,10 +111,18 @@ cdef extern from "tctdb.h" nogil:
     c_bool tctdbtune(TCTDB *tdb, int64_t bnum, int8_t apow, int8_t fpow, uint8_t options)
     c_bool tctdbsetcache(TCTDB *tdb, int32_t records, int32_t leaves, int32_t nodes)
     c_bool tctdbsetxmsiz(TCTDB *tdb, int64_t size)
+    c_bool tctdbsetdfunit(TCTDB *tdb, int32_t steps)
+    c_bool tctdbsetinvcache(TCTDB *tdb, int64_t bytes, double ratio)
+    c_bool tctdbsetcodecfunc(TCTDB *tdb, TCCODEC encode, void *encode_opaque, TCCODEC decode, void *decode_opaque)
     c_bool tctdbopen(TCTDB *tdb, const char *path, int mode)
     c_bool tctdbclose(TCTDB *tdb)
     c_bool tctdbput(TCTDB *tdb, const void *key, int key_size, TCMAP *columns)
+    c_bool tctdbputkeep(TCTDB *tdb, const void *key, int key_size, TCMAP *columns)
+    c_bool tctdbputcat(TCTDB *tdb, const void *key, int key_size, TCMAP *columns)
     c_bool tctdbout(TCTDB *tdb, const void *key, int key_size)
+    char *tctdbget4(TCTDB *tdb, const void *key, int key_size, const void *name, int name_size, int *size)
+    int tctdbvsiz(TCTDB *tdb, const void *key, int key_size)
+    TCLIST *tctdbfwmkeys(TCTDB *tdb, const void *prefix, int size, int limit)
     c_bool tctdbsync(TCTDB *tdb)
     c_bool tctdbmemsync(TCTDB *tdb, c_bool physical)
     c_bool tctdboptimize(TCTDB *tdb, int64_t bnum, int8_t apow, int8_t fpow, uint8_t options)
@@ -109,6 +133,20 @@ cdef extern from "tctdb.h" nogil:
     uint64_t tctdbrnum(TCTDB *tdb)
     uint64_t tctdbfsiz(TCTDB *tdb)
     uint64_t tctdbbnum(TCTDB *tdb)
+    uint64_t tctdbbnumused(TCTDB *tdb)
+    uint32_t tctdbalign(TCTDB *tdb)
+    uint32_t tctdbfbpmax(TCTDB *tdb)
+    uint64_t tctdbinode(TCTDB *tdb)
+    int64_t tctdbmtime(TCTDB *tdb)
+    uint8_t tctdbflags(TCTDB *tdb)
+    uint8_t tctdbopts(TCTDB *tdb)
+    char *tctdbopaque(TCTDB *tdb)
+    uint32_t tctdbdfunit(TCTDB *tdb)
+    int64_t tctdbgenuid(TCTDB *tdb)
+    int64_t tctdbuidseed(TCTDB *tdb)
+    c_bool tctdbsetuidseed(TCTDB *tdb, int64_t seed)
+    c_bool tctdbdefrag(TCTDB *tdb, int64_t steps)
+    c_bool tctdbcacheclear(TCTDB *tdb)
     c_bool tctdbsetindex(TCTDB *tdb, const char *name, int type)
     TDBQRY *tctdbqrynew(TCTDB *tdb)
     void tctdbqrydel(TDBQRY *query)
@@ -119,6 +157,7 @@ cdef extern from "tctdb.h" nogil:
     c_bool tctdbqrysearchout(TDBQRY *query)
     int tctdbqrycount(TDBQRY *query)
     const char *tctdbqryhint(TDBQRY *query)
+    TCLIST *tctdbqrykwic(TDBQRY *query, TCMAP *columns, const char *name, int width, int options)
 
 
 cdef extern from "pykesto/_tc_io.h" nogil:
@@ -133,6 +172,15 @@ cdef extern from "pykesto/_tc_io.h" nogil:
 
 cdef extern from "fcntl.h" nogil:
     int posix_fallocate(int fd, int64_t offset, int64_t size)
+    ctypedef struct flock_t "struct flock":
+        short l_type
+        short l_whence
+        int64_t l_start
+        int64_t l_len
+        int l_pid
+    enum:
+        F_GETLK, F_WRLCK, F_UNLCK
+    int c_fcntl "fcntl"(int fd, int command, flock_t *lock)
 
 
 cdef extern from "unistd.h" nogil:
@@ -148,3 +196,17 @@ cdef extern from "pthread.h" nogil:
     int pthread_rwlock_wrlock(pthread_rwlock_t *lock)
     int pthread_rwlock_unlock(pthread_rwlock_t *lock)
     int pthread_atfork(void (*before)() noexcept, void (*parent)() noexcept, void (*child)() noexcept)
+
+
+cdef extern from "strings.h" nogil:
+    int strncasecmp(const char *a, const char *b, size_t size)
+
+
+cdef extern from "regex.h" nogil:
+    ctypedef struct regex_t:
+        pass
+    enum:
+        REG_EXTENDED, REG_NOSUB, REG_ICASE
+    int regcomp(regex_t *compiled, const char *pattern, int flags)
+    void regfree(regex_t *compiled)
+    size_t regerror(int code, const regex_t *compiled, char *message, size_t size)

@@ -10,28 +10,38 @@ than the read.
 """
 
 import atexit
+import bz2
+import enum
 import fcntl
+import itertools
+import mmap
 import os
 import re
 import stat
 import time
+import typing
+import urllib.parse
+import zlib
 from collections.abc import ItemsView, KeysView, Mapping, MutableMapping, ValuesView
 from copy import copy as error_again  # an exception raised twice would gather two tracebacks
 from decimal import Decimal
 
+from pykesto._system import crc32c
 from pykesto.errors import (
     ClosedError,
     CorruptionError,
     FormatError,
+    LockTimeout,
     ReadOnlyError,
     StorageError,
     UsageError,
 )
-from pykesto.files import read_at, translated
+from pykesto.files import read_at, sync_file, translated
 from pykesto.files import sync_directory as _sync_directory
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
 from cpython.pythread cimport (
     NOWAIT_LOCK,
     WAIT_LOCK,
@@ -42,11 +52,12 @@ from cpython.pythread cimport (
     PyThread_release_lock,
     PyThread_type_lock,
 )
+from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.errno cimport ENOENT, ENOSPC
 from libc.limits cimport INT_MAX
-from libc.stdint cimport UINT64_MAX, int64_t, uint64_t
-from libc.stdlib cimport calloc, free
-from libc.string cimport memchr, memcmp, strlen
+from libc.stdint cimport INT64_MAX, UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memchr, memcmp, memcpy, strlen
 
 
 cdef extern from *:
@@ -57,14 +68,20 @@ cdef extern from *:
 
 
 # One compiled module, since only one may link the library; a file for each noun. A class that is too long for one
-# file is a chain: _OpenTable, _Rows, _Upkeep, Table.
+# file is a chain: _OpenTable, _Rows, _Changes, _Upkeep, Table.
 include "_tc_errors.pxi"
 include "_tc_rows.pxi"
+include "_tc_codec.pxi"
 include "_tc_handles.pxi"
 include "_tc_files.pxi"
+include "_tc_options.pxi"
 include "_tc_open.pxi"
 include "_tc_mapping.pxi"
+include "_tc_changes.pxi"
 include "_tc_upkeep.pxi"
 include "_tc_table.pxi"
 include "_tc_cursors.pxi"
+include "_tc_operands.pxi"
+include "_tc_searches.pxi"
 include "_tc_queries.pxi"
+include "_tc_verify.pxi"

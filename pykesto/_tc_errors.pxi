@@ -1,5 +1,8 @@
 # What failed: the library's code, and the call of the system behind it.
 
+VERSION = tcversion.decode()
+
+
 class Error(StorageError):
     """Tokyo Cabinet could not do what it was asked.
 

@@ -3,6 +3,7 @@
 cdef int HEADER_BYTES = 256
 cdef int FLAGS_OFFSET = 33
 cdef int FLAG_OPEN = 1
+cdef int OPTIONS_OFFSET = 36
 _MAGIC = b"ToKyO CaBiNeT"
 _WAIT_S = 0.01
 
@@ -27,7 +28,7 @@ def _check_header(path, bytes header, Py_ssize_t size, int kind):
 
 def _is_plausible(bytes header, Py_ssize_t size, str order):
     buckets, rows, file_bytes, first_row = (int.from_bytes(header[at : at + 8], order) for at in (40, 48, 56, 64))
-    bucket_bytes = 8 if header[36] & TDBTLARGE else 4
+    bucket_bytes = 8 if header[OPTIONS_OFFSET] & TDBTLARGE else 4
     if header[32] == TCDBTBTREE:
         # The entries of a leaf and of a node: the library allocates as many.
         members = [int.from_bytes(header[at : at + 4], order) for at in (136, 140)]
@@ -38,10 +39,6 @@ def _is_plausible(bytes header, Py_ssize_t size, str order):
         and rows <= file_bytes
         and HEADER_BYTES + buckets * bucket_bytes < first_row <= file_bytes <= size
     )
-
-
-cdef _check_file(bytes path, int fd, int kind):
-    _check_header(os.fsdecode(path), read_at(fd, HEADER_BYTES, 0), os.fstat(fd).st_size, kind)
 
 
 cdef list index_files(bytes path):
@@ -81,6 +78,22 @@ cdef object already_open(bytes path):
         f"{os.fsdecode(path)} is open in this process already",
         hint="share the Table among threads; a second handle of one file would misread or damage it",
     )
+
+
+cdef int lock_holder(bytes path) except -1:
+    """The process that has the file locked, or 0."""
+    cdef flock_t lock
+    cdef int found
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        lock.l_type, lock.l_whence, lock.l_start, lock.l_len, lock.l_pid = F_WRLCK, 0, 0, 0, 0
+        found = c_fcntl(fd, F_GETLK, &lock)
+        return lock.l_pid if found == 0 and lock.l_type != F_UNLCK else 0
+    finally:
+        os.close(fd)
 
 
 cdef set_cloexec(TCHDB *hdb):

@@ -7,6 +7,7 @@ cdef struct Handle:
     int pid  # who opened it
     uint64_t device
     uint64_t inode
+    PyObject *codec  # ours as long as the library may call it
     uint64_t changes  # counts what moves rows or index entries, so that iterators and cursors notice
     Handle *previous
     Handle *following
@@ -65,12 +66,15 @@ cdef void abandon(TCTDB *tdb) noexcept nogil:
 
 
 def _before_fork():
+    if in_codec:
+        return  # this thread holds the gate open itself
     with nogil:
         pthread_rwlock_wrlock(&gate)
 
 
 def _after_fork_in_parent():
-    pthread_rwlock_unlock(&gate)
+    if not in_codec:
+        pthread_rwlock_unlock(&gate)
 
 
 def _after_fork_in_child():

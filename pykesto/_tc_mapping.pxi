@@ -95,8 +95,6 @@ cdef class _Rows(_OpenTable):
         cdef list own = list(changes)  # keeps the keys alive, whatever another thread does to the caller's list
         cdef Py_ssize_t count = len(own), i
         cdef Change *made = <Change *>calloc(count + 1, sizeof(Change))
-        cdef int error = 0
-        cdef bint done = True
         cdef bytes key
         if made == NULL:
             raise MemoryError
@@ -109,22 +107,13 @@ cdef class _Rows(_OpenTable):
                     made[i].key = PyBytes_AS_STRING(key)
                     made[i].key_size = size_of(key)
                     if made[i].key_size == 0:
-                        raise UsageError("the key is empty; Tokyo Cabinet can't store that")
+                        raise UsageError(EMPTY_KEY)
                     if row is not None:
                         made[i].columns = map_of_raw(row)
-                        self._check_indexable(made[i].columns)
-                with nogil:
-                    for i in range(count):
-                        if made[i].columns != NULL:
-                            done = tctdbput(self.handle.tdb, made[i].key, made[i].key_size, made[i].columns)
-                        else:
-                            done = tctdbout(self.handle.tdb, made[i].key, made[i].key_size)
-                            done = done or tctdbecode(self.handle.tdb) == TCENOREC
-                        if not done or io_failure.error:
-                            break
-                    error = io_errno()
-                self.handle.changes += 1
-                self._check_write("put", done, error)
+                        self._check_indexable(made[i].key, made[i].key_size, made[i].columns)
+                    else:
+                        self._check_removable(made[i].key, made[i].key_size)
+                self._make("put", made, count)
             finally:
                 release(self.handle)
         finally:
@@ -132,6 +121,27 @@ cdef class _Rows(_OpenTable):
                 if made[i].columns != NULL:
                     tcmapdel(made[i].columns)
             free(made)
+
+    @cython.final
+    cdef int _make(self, str operation, Change *changes, Py_ssize_t count) except -1:
+        """Make changes that were checked; the caller holds the lock."""
+        cdef TCTDB *tdb = self.handle.tdb
+        cdef Py_ssize_t i
+        cdef int error
+        cdef bint done = True
+        with nogil:
+            io_begin()
+            for i in range(count):
+                if changes[i].columns != NULL:
+                    done = tctdbput(tdb, changes[i].key, changes[i].key_size, changes[i].columns)
+                else:
+                    done = tctdbout(tdb, changes[i].key, changes[i].key_size)
+                    done = done or tctdbecode(tdb) == TCENOREC
+                if not done or io_failure.error:
+                    break
+            error = io_errno()
+        self.handle.changes += 1
+        return self._check_write(operation, done, error)
 
     @cython.final
     cdef int _put(self, bytes key, TCMAP *columns) except -1:
@@ -142,10 +152,10 @@ cdef class _Rows(_OpenTable):
         try:
             key_size = size_of(key)
             if key_size == 0:
-                raise UsageError("the key is empty; Tokyo Cabinet can't store that")
+                raise UsageError(EMPTY_KEY)
             self._enter_to_write("put")
             try:
-                self._check_indexable(columns)
+                self._check_indexable(name, key_size, columns)
                 with nogil:
                     done = tctdbput(self.handle.tdb, name, key_size, columns)
                     error = io_errno()
@@ -158,26 +168,60 @@ cdef class _Rows(_OpenTable):
         return 0
 
     @cython.final
-    cdef int _check_indexable(self, TCMAP *columns) except -1:
+    cdef int _check_indexable(self, const char *key, int key_size, TCMAP *columns) except -1:
+        """Refuse a row that would make the library abort, or mistake one row for another in an index."""
         cdef TCTDB *tdb = self.handle.tdb
         if tdb.inum == 0:
             return 0
         cdef Column column
+        cdef TDBIDX *index
         cdef int i
-        cdef str reason
+        self._check_removable(key, key_size)
+        for i in range(tdb.inum):
+            index = &tdb.idxs[i]
+            reason = misfit_key(index.name, index.type, key, key_size)
+            if reason is not None:
+                raise UsageError(reason)
+            column.name, column.name_size = index.name, <int>strlen(index.name)
+            column.value = <const char *>tcmapget(columns, column.name, column.name_size, &column.value_size)
+            if column.value is not NULL:
+                self._check_fit(index, &column)
         tcmapiterinit(columns)
         while True:
             column.name = <const char *>tcmapiternext(columns, &column.name_size)
             if column.name is NULL:
                 return 0
-            column.value = <const char *>tcmapiterval(column.name, &column.value_size)
-            # Most values are not empty, nor names odd: no index needs to be asked about those.
-            if column.value_size and not memchr(column.name, 0, column.name_size):
-                continue
-            for i in range(tdb.inum):
-                reason = misfit(tdb.idxs[i].name, tdb.idxs[i].type, &column)
-                if reason is not None:
-                    raise UsageError(reason)
+            if memchr(column.name, 0, column.name_size):
+                for i in range(tdb.inum):
+                    self._check_fit(&tdb.idxs[i], &column)
+
+    @cython.final
+    cdef int _check_fit(self, TDBIDX *index, Column *column) except -1:
+        reason = misfit(index.name, index.type, column)
+        if reason is not None:
+            raise UsageError(reason)
+        return 0
+
+    @cython.final
+    cdef int _check_removable(self, const char *key, int size) except -1:
+        """Refuse to change the row b"012" beside the row b"12": an index of words puts entries in under the text of
+        the one, and takes them out under its number, which are those of the other."""
+        cdef TCTDB *tdb = self.handle.tdb
+        cdef int i
+        if not (size > 1 and key[0] == 48 or size >= 20):
+            return 0
+        for i in range(tdb.inum):
+            if is_inverted(tdb.idxs[i].type):
+                break
+        else:
+            return 0
+        twin = b"%d" % number_of_key(key, size)
+        if twin != b"0" and twin != key[:size] and tchdbvsiz(tdb.hdb, PyBytes_AS_STRING(twin), len(twin)) >= 0:
+            raise UsageError(
+                f"row {key[:size]!r} can't change: its entries in a token or qgram index are taken for those of {twin!r}",
+                hint="drop the index first, or use keys that aren't the same number",
+            )
+        return 0
 
     def __delitem__(self, key):
         check_key(key)
@@ -187,6 +231,7 @@ cdef class _Rows(_OpenTable):
         cdef bint done
         self._enter_to_write("delete")
         try:
+            self._check_removable(name, size)
             with nogil:
                 done = tctdbout(self.handle.tdb, name, size)
                 error = io_errno()
@@ -255,6 +300,16 @@ cdef class _Rows(_OpenTable):
     # For the iterators and queries below; the caller holds the lock
 
     @cython.final
+    cdef uint64_t _offset_of(self, bytes key) except 0:
+        """Where in the file the row of a key lies."""
+        cdef TCHDB *hdb = self.handle.tdb.hdb
+        found = tchdbiterinit2(hdb, PyBytes_AS_STRING(key), size_of(key))
+        self._check_read("iterate", found, tchdbecode(hdb))
+        if not found:
+            raise KeyError(key)
+        return hdb.iter
+
+    @cython.final
     cdef list _rows(self, uint64_t *offset, int count, bint whole):
         """The next keys, or pairs of key and row, from a place in the file that moves on. The library has one
         iterator: it is set to our place before each batch."""
@@ -297,12 +352,14 @@ cdef class Batches:
     cdef int count
     cdef bint whole
 
-    def __init__(self, Table table not None, int count, bint whole):
+    def __init__(self, Table table not None, int count, bint whole, bytes start=None):
         self.table, self.count, self.whole = table, count, whole
         table._enter()
-        self.offset = table.handle.tdb.hdb.frec
-        self.changes = table.handle.changes
-        release(table.handle)
+        try:
+            self.offset = table.handle.tdb.hdb.frec if start is None else table._offset_of(start)
+            self.changes = table.handle.changes
+        finally:
+            release(table.handle)
 
     def __iter__(self):
         return self

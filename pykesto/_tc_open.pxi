@@ -3,19 +3,12 @@
 cdef class Table
 
 
-_MODES = {
-    "r": TDBOREADER,
-    "w": TDBOWRITER,
-    "c": TDBOWRITER | TDBOCREAT,
-    "n": TDBOWRITER | TDBOCREAT | TDBOTRUNC,
-}
-
-
 cdef class _OpenTable:
     """A table of Tokyo Cabinet, and how every call enters and leaves it."""
 
     cdef Handle *handle
     cdef bytes path_bytes
+    cdef _Options options
     cdef bint names_changed
     cdef object broken  # the error of the write that failed
     cdef object __weakref__
@@ -30,26 +23,27 @@ cdef class _OpenTable:
         self.handle.pid = current_pid
 
     def __init__(
-        self, path, flag="r", *, bnum=0, apow=-1, fpow=-1, large=True, deflate=False, lock=True, cache_leaves=0,
-        map_bytes=None,
+        self, path, flag="r", *, bnum=0, apow=-1, fpow=-1, large=True, deflate=False, bzip=False, tcbs=False,
+        codec=None, lock=True, timeout=None, tsync=False, cache_rows=0, cache_leaves=0, cache_nodes=0, map_bytes=None,
+        defrag_steps=0, inverted_bytes=0, inverted_ratio=0.0, verify=False,
     ):
         if self.handle.tdb is not NULL or self.path_bytes is not None:
             raise UsageError("a Table is opened once")
-        if flag not in _MODES:
-            raise UsageError(f"flag must be 'r', 'w', 'c' or 'n', not {flag!r}")
-        if bnum < 0 or cache_leaves < 0 or (map_bytes is not None and map_bytes < 0):
-            raise UsageError("bnum, cache_leaves and map_bytes can't be negative")
+        self.options = _Options(
+            flag, bnum=bnum, apow=apow, fpow=fpow, large=large, deflate=deflate, bzip=bzip, tcbs=tcbs, codec=codec,
+            lock=lock, timeout=timeout, tsync=tsync, cache_rows=cache_rows, cache_leaves=cache_leaves,
+            cache_nodes=cache_nodes, map_bytes=map_bytes, defrag_steps=defrag_steps, inverted_bytes=inverted_bytes,
+            inverted_ratio=inverted_ratio,
+        )
         self.path_bytes = table_path(path)
-        cdef int mode = _MODES[flag]
-        if map_bytes is None:
-            map_bytes = 0 if mode & TDBOWRITER else 1 << 46  # the library cuts a reader's to the file
-        cdef TCTDB *tdb = tctdbnew()
-        tctdbtune(tdb, bnum, apow, fpow, (TDBTLARGE if large else 0) | (TDBTDEFLATE if deflate else 0))
-        tctdbsetcache(tdb, 0, cache_leaves, 0)
-        tctdbsetxmsiz(tdb, map_bytes)
-        self.handle.tdb = tdb
+        self._open_anew(self.options.mode, bool(verify))
+
+    @cython.final
+    cdef _open_anew(self, int mode, bint verifying):
+        """Open the files; the handle has no table of the library yet, or no more."""
+        self._renew()
         try:
-            self._open(mode | (TDBOLCKNB if lock else TDBONOLCK))
+            self._open(mode, verifying)
             self._settle(bool(mode & TDBOWRITER))
         except BaseException:
             self._discard()
@@ -62,57 +56,100 @@ cdef class _OpenTable:
         if handle.pid == current_pid:
             shut(handle)
             delist(handle)
+            Py_XDECREF(handle.codec)
             if handle.lock is not NULL:
                 PyThread_free_lock(handle.lock)
         free(handle)
 
     # Opening and closing
 
-    cdef _open(self, int mode):
+    @cython.final
+    cdef _open(self, int mode, bint verifying):
         """Wait for locks by looking again: the library's own wait can't be interrupted, and would hold up forks."""
+        begun = time.monotonic()
+        while not self._tried(mode, verifying):
+            waited = time.monotonic() - begun
+            timeout = self.options.timeout
+            if timeout is not None and waited >= timeout:
+                raise LockTimeout(self.path, holder_pid=lock_holder(self.path_bytes), waited_s=waited)
+            time.sleep(_WAIT_S if timeout is None else min(_WAIT_S, timeout - waited))
+
+    @cython.final
+    cdef bint _tried(self, int mode, bint verifying) except -1:
+        """Open the files; false where another process has them locked, or has put others in their place."""
         cdef TCTDB *tdb = self.handle.tdb
         cdef const char *path = PyBytes_AS_STRING(self.path_bytes)
         cdef int error
         cdef bint done
-        while True:
-            if not self._looks_sound(mode):
-                time.sleep(_WAIT_S)
-                continue
-            # In the list first: a child forked between the library's return and ours must find it.
-            enlist(self.handle)
-            with nogil:
-                pthread_rwlock_rdlock(&gate)
-                io_begin()
-                done = tctdbopen(tdb, path, mode)
-                error = io_errno()
-                if done and io_failure.error:
-                    # It went on without a log or an index that it could not open. Closing would take the mark "open"
-                    # from the file, and the log would never be rolled back.
-                    abandon(tdb)
-                    self.handle.tdb = NULL
-                pthread_rwlock_unlock(&gate)
-            if done and not io_failure.error:
-                return
-            delist(self.handle)
-            if done:
-                raise error_of(io_failure, "open", self.path)
-            code = tctdbecode(tdb)
-            if code == TCETHREAD:
-                raise already_open(self.path_bytes)
-            if code != TCELOCK:
-                raise error_of(failure_of(code, error), "open", self.path)
-            time.sleep(_WAIT_S)
+        if not self._looks_sound(mode, verifying):
+            return False
+        # In the list first: a child forked between the library's return and ours must find it.
+        enlist(self.handle)
+        with nogil:
+            pthread_rwlock_rdlock(&gate)
+            io_begin()
+            done = tctdbopen(tdb, path, mode)
+            error = io_errno()
+            if done and io_failure.error:
+                # It went on without a log or an index that it could not open. Closing would take the mark "open"
+                # from the file, and the log would never be rolled back.
+                abandon(tdb)
+                self.handle.tdb = NULL
+            pthread_rwlock_unlock(&gate)
+        if done and not io_failure.error:
+            return self._is_in_place()
+        delist(self.handle)
+        self._raise_codec()
+        if done:
+            raise error_of(io_failure, "open", self.path)
+        code = tctdbecode(tdb)
+        if code == TCETHREAD:
+            raise already_open(self.path_bytes)
+        if code != TCELOCK:
+            raise error_of(failure_of(code, error), "open", self.path)
+        return False
 
-    cdef bint _looks_sound(self, int mode) except -1:
+    @cython.final
+    cdef bint _is_in_place(self) except -1:
+        """Whether the file that was opened is still the one of that name: `optimize` elsewhere may have replaced it
+        while this process waited for the lock of the old one."""
+        try:
+            if os.path.samestat(os.fstat(self.handle.tdb.hdb.fd), os.stat(self.path_bytes)):
+                return True
+        except FileNotFoundError:
+            pass
+        self._discard()
+        self._renew()
+        return False
+
+    @cython.final
+    cdef _renew(self):
+        """The library's table that is to be opened, with the settings of this one."""
+        cdef Handle *handle = self.handle
+        handle.tdb = self.options.new_table()
+        if handle.codec is NULL and self.options.codec is not None:
+            handle.codec = <PyObject *>self.options.codec
+            Py_INCREF(self.options.codec)
+
+    @cython.final
+    cdef _raise_codec(self):
+        """Raise what a function of the codec raised inside the library."""
+        cdef _Functions codec = self.options.codec
+        if codec is not None and codec.raised is not None:
+            raised, codec.raised = codec.raised, None
+            raise raised
+
+    @cython.final
+    cdef bint _looks_sound(self, int mode, bint verifying) except -1:
         """Check the files that the library is about to trust; false where another process has them locked."""
         try:
-            return self._files_look_sound(mode)
+            return self._files_look_sound(mode, verifying)
         except StorageError:
             raise
         except OSError as e:
             raise StorageError(f"open {self.path}: {e.strerror}", errno=e.errno, path=self.path) from e
 
-    cdef bint _files_look_sound(self, int mode) except -1:
+    cdef bint _files_look_sound(self, int mode, bint verifying) except -1:
         cdef bint locking = not mode & TDBONOLCK
         try:
             status = os.stat(self.path_bytes)
@@ -120,7 +157,7 @@ cdef class _OpenTable:
             return self._may_create(mode)
         refuse_second_handle(self.path_bytes, status)
         if not stat.S_ISREG(status.st_mode):
-            raise FormatError(f"{self.path} is not a regular file", path=self.path_bytes)
+            raise FormatError(f"{self.path} is not a regular file", path=self.path)
         if mode & TDBOTRUNC:
             return True
         fd = os.open(self.path_bytes, os.O_RDONLY | os.O_CLOEXEC)
@@ -130,8 +167,13 @@ cdef class _OpenTable:
                     fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except OSError:
                     return False
-            _check_file(self.path_bytes, fd, TCDBTTABLE)
-            self._check_indexes()
+            self._check_file(self.path_bytes, fd, TCDBTTABLE)
+            for path in index_files(self.path_bytes):
+                with open(path, "rb", buffering=0) as file:
+                    self._check_file(path, file.fileno(), TCDBTBTREE)
+            if verifying:
+                for problem in problems_of(self.path_bytes, fd, self.options.codec):
+                    raise problem
             if not locking and not mode & TDBOWRITER and os.path.exists(self.path_bytes + b".wal"):
                 raise UsageError(
                     f"{self.path} has a transaction under way, or cut short",
@@ -150,10 +192,11 @@ cdef class _OpenTable:
                 raise CorruptionError("an index without its table", path=os.fsdecode(stale[0]))
         return True
 
-    cdef _check_indexes(self):
-        for path in index_files(self.path_bytes):
-            with open(path, "rb", buffering=0) as file:
-                _check_file(path, file.fileno(), TCDBTBTREE)
+    @cython.final
+    cdef _check_file(self, bytes path, int fd, int kind):
+        header = read_at(fd, HEADER_BYTES, 0)
+        _check_header(os.fsdecode(path), header, os.fstat(fd).st_size, kind)
+        check_codec(path, header, self.options.codec is not None)
 
     cdef _settle(self, bint writing):
         """Make what the library opened as we promise it; its open ignores an index that it can't open."""
@@ -204,6 +247,7 @@ cdef class _OpenTable:
         broken, self.broken = self.broken, None
         if broken is not None:
             raise error_again(broken)
+        self._raise_codec()
         if failure.code != TCESUCCESS:
             raise error_of(failure, "close", self.path)
 
@@ -261,16 +305,17 @@ cdef class _OpenTable:
     @cython.final
     cdef int _check_read(self, str operation, bint done, int code) except -1:
         """After a call that reads. The next one may succeed, so the library must forget this one."""
-        if (done or code == TCENOREC) and not io_failure.error:
+        if (done or code == TCENOREC) and not io_failure.error and not self._codec_raised():
             return 0
         cdef Failure failure = failure_of(code, io_errno())
         forget_errors(self.handle.tdb)
+        self._raise_codec()
         raise error_of(failure, operation, self.path)
 
     @cython.final
     cdef int _check_write(self, str operation, bint done, int error) except -1:
         """After a call that writes: the table takes no more writes once one has failed."""
-        if done and not io_failure.error:
+        if done and not io_failure.error and not self._codec_raised():
             return 0
         cdef Failure failure = failure_of(first_error(self.handle.tdb), error)
         forget_errors(self.handle.tdb)
@@ -279,7 +324,12 @@ cdef class _OpenTable:
         failed = error_of(failure, operation, self.path, "nothing more is written to this table: close it")
         if self.broken is None:
             self.broken = error_again(failed)
+        self._raise_codec()
         raise failed
+
+    @cython.final
+    cdef inline bint _codec_raised(self) noexcept:
+        return self.options.codec is not None and self.options.codec.raised is not None
 
     cdef bint _began_nothing(self, str operation) noexcept:
         """Whether the table is as it was, when a file that an operation needs could not be opened."""

@@ -105,6 +105,7 @@ cdef dict columns_of(const char *row, int size):
     return columns
 
 
+cdef str EMPTY_KEY = "the key is empty; Tokyo Cabinet can't store that"
 cdef str EMPTY_NAME = "row has a column with an empty name; Tokyo Cabinet can't store that"
 
 
@@ -162,12 +163,69 @@ cdef str misfit(const char *index, int kind, Column *column):
     """Why the library can't index this column, or None. It compares names as C strings, so it takes a name with
     a NUL for its beginning."""
     cdef size_t size = strlen(index)
-    if column.name_size == <int>size and memcmp(column.name, index, size) == 0:
-        if column.value_size == 0 and is_ordered(kind):
-            return f"column {index[:size]!r} has a {kind_name(kind)} index, which can't hold an empty value"
+    if column.name_size < <int>size or memcmp(column.name, index, size) != 0:
         return None
-    if column.name_size > <int>size and memcmp(column.name, index, size) == 0 and column.name[size] == 0:
+    if column.name_size > <int>size:
+        if column.name[size] != 0:
+            return None
         return f"column {column.name[:column.name_size]!r} holds a NUL byte, and {index[:size]!r} has an index"
+    if column.value_size == 0 and is_ordered(kind):
+        return f"column {index[:size]!r} has a {kind_name(kind)} index, which can't hold an empty value"
+    if kind == TDBITDECIMAL and not sorts_as_read(column.value, column.value_size):
+        value = column.value[: min(column.value_size, 40)]
+        return (
+            f"column {index[:size]!r} has a decimal index, which orders {value!r} otherwise than a condition reads it:"
+            " a plus sign, inf, nan, more than 18 digits, or NUL or DEL before the number"
+        )
+    return None
+
+
+cdef bint sorts_as_read(const char *value, int size) noexcept nogil:
+    """Whether a decimal index puts the value where the conditions on numbers, which read it otherwise, look for it."""
+    cdef int i = 0, digits = 0
+    while i < size and 0 < <unsigned char>value[i] <= 32:
+        i += 1
+    if i < size and value[i] in (0, 0x7F, 43):  # "+"
+        return False
+    if i < size and value[i] == 45:  # "-"
+        i += 1
+    if size - i >= 3 and (value[i] | 32) in (105, 110):  # inf, nan
+        if strncasecmp(value + i, b"inf", 3) == 0 or strncasecmp(value + i, b"nan", 3) == 0:
+            return False
+    while i < size and value[i] == 48:
+        i += 1
+    while i < size and 48 <= value[i] <= 57:
+        digits += 1
+        i += 1
+    return digits <= 18
+
+
+cdef bint is_inverted(int kind) noexcept nogil:
+    return kind == TDBITTOKEN or kind == TDBITQGRAM
+
+
+cdef uint64_t number_of_key(const char *key, int size) noexcept nogil:
+    """The number for which an index of words takes a key when it takes its entries out; 0 for a text.
+
+    The library computes it in 64 bits, whatever the key's length.
+    """
+    cdef uint64_t number = 0
+    cdef int i
+    for i in range(size):
+        if not 48 <= key[i] <= 57:
+            return 0
+        number = number * 10 + <uint64_t>(key[i] - 48)
+        if number > <uint64_t>INT64_MAX:
+            return 0
+    return number
+
+
+cdef str misfit_key(const char *index, int kind, const char *key, int size):
+    """Why the index can't hold a row of this key, or None."""
+    if is_inverted(kind) and size >= 20 and key[0] != 48 and number_of_key(key, size):
+        return f"key {key[:size]!r} is a number beyond 64 bits, which a {kind_name(kind)} index mistakes for another"
+    if kind == TDBITDECIMAL and index[0] == 0 and not sorts_as_read(key, size):
+        return f"key {key[: min(size, 40)]!r}: the decimal index of the keys orders it otherwise than it is read"
     return None
 
 

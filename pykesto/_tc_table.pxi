@@ -12,14 +12,24 @@ cdef class Table(_Upkeep):
             rows that you expect.
         apow, fpow: alignment of rows and size of the pool of free blocks, as powers of 2; -1 is the default.
         large: allow a new file to outgrow 2 GB.
-        deflate: compress the rows of a new file.
+        deflate, bzip, tcbs: compress the rows and indexes of a new file; at most one of them.
+        codec: two functions of bytes to bytes, `(encode, decode)`, through which rows and indexes are stored, to compress
+            or encrypt them; the same must be given each time. A checksum goes with each record.
         lock: wait for other processes that write the file (any that use it, when writing), and keep them out.
             Without it, all that a writer elsewhere does leads to wrong answers or damage.
-        cache_leaves: leaves of each index kept in memory; 0 is the library's 4,096.
+        timeout: how many seconds to wait for them; None is for ever, 0 doesn't wait.
+        tsync: sync to the disk at each transaction.
+        cache_rows, cache_leaves, cache_nodes: rows, and leaves and nodes of each index, kept in memory; 0 is the library's
+            none, 4,096, 512.
         map_bytes: how much of the file is mapped; None is all of it for a reader, and for a writer only the
             bucket array, since growing a mapped file on a full disk kills the process.
+        defrag_steps: fill holes between rows as they arise, this many at a time; 0 doesn't.
+        inverted_bytes, inverted_ratio: how much a token or qgram index may gather before it is written, and the part of
+            it that is written then; 0 is the library's 64 MB, and 0.01.
+        verify: walk through all files first, as `verify` does, and raise what is wrong.
 
     Raises:
+        LockTimeout: another process has the file locked for longer than `timeout`.
         tc.Error: the file is missing, not permitted, or an I/O error.
         CorruptionError, FormatError: the file is damaged, or no table.
         UsageError: the file is open in this process already, or the path holds one of `* ? [ \\` or a NUL.
@@ -111,6 +121,9 @@ cdef class Table(_Upkeep):
             if not rows:
                 return
             for key, row in rows:
+                reason = misfit_key(PyBytes_AS_STRING(index), number, PyBytes_AS_STRING(key), size_of(key))
+                if reason is not None:
+                    raise UsageError(reason)
                 at = <const unsigned char *>PyBytes_AS_STRING(row)
                 end = at + PyBytes_GET_SIZE(row)
                 while at < end:

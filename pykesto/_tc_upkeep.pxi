@@ -1,6 +1,6 @@
 # Transactions, and what keeps the files of a table in order.
 
-cdef class _Upkeep(_Rows):
+cdef class _Upkeep(_Changes):
     """Transactions and maintenance."""
 
     # Transactions
@@ -89,40 +89,127 @@ cdef class _Upkeep(_Rows):
             release(self.handle)
 
     def vanish(self):
-        """Remove all rows at once; indexes stay."""
+        """Remove all rows at once; indexes, `id_seed` and `opaque` stay."""
+        cdef char kept[128]
         self._enter_to_maintain("vanish")
         try:
             self.handle.changes += 1
+            memcpy(kept, own_header(self.handle.tdb), sizeof(kept))  # the library drops it, ids already given included
             self._run("vanish", tctdbvanish)
+            memcpy(own_header(self.handle.tdb), kept, sizeof(kept))
             self._adopt(True)
         finally:
             release(self.handle)
 
-    def optimize(self, int64_t bnum=0):
-        """Rebuild the file with `bnum` buckets (0: twice the rows), without holes, and its indexes.
+    def optimize(self, bnum=0, *, apow=None, fpow=None, large=None, deflate=None, bzip=None, tcbs=None):
+        """Rebuild the table without holes, with `bnum` buckets (0: twice the rows), and its indexes from the rows.
 
-        A crash in the midst of it may leave the file under another name, `PATH.tmp.NUMBER`: copy first.
+        Args: as for a new table; None leaves an option as it is.
+
+        New files are built beside the old, synced, and take their names: killed at any point, the table is the old one
+        or the new one, and either is whole. Meanwhile the disk holds both. A process that waits for the table's lock
+        may get it in the instant before this one has it again.
+
+        Raises:
+            StorageError: no space; the table is as it was.
+            UsageError: the path is a symbolic link, whose place the new file would take.
         """
+        cdef dict wanted = dict(apow=apow, fpow=fpow, large=large, deflate=deflate, bzip=bzip, tcbs=tcbs)
+        within("bnum", bnum, 0, 1 << 38)
+        self._enter_to_maintain("optimize")
+        try:
+            if os.path.islink(self.path_bytes):
+                raise UsageError(f"{self.path} is a symbolic link", hint="open the table by its own name to optimize it")
+            self._run("optimize", flush)
+            self._build_beside(self._beside(bnum or len_of(self) * 2 + 1, wanted))
+            self._take_new_files()
+        finally:
+            release(self.handle)
+
+    @cython.final
+    cdef dict _beside(self, int64_t bnum, dict wanted):
+        """The arguments of the new table: what the file has, save what is wanted otherwise."""
+        cdef TCTDB *tdb = self.handle.tdb
+        cdef int storage = tctdbopts(tdb)
+        arguments = dict(
+            bnum=bnum, apow=tctdbalign(tdb).bit_length() - 1, fpow=tctdbfbpmax(tdb).bit_length() - 1,
+            large=bool(storage & TDBTLARGE), deflate=bool(storage & TDBTDEFLATE), bzip=bool(storage & TDBTBZIP),
+            tcbs=bool(storage & TDBTTCBS), lock=False,
+        )
+        if any(wanted[name] for name in _COMPRESSIONS):
+            arguments.update(dict.fromkeys(_COMPRESSIONS, False))
+        arguments.update({name: value for name, value in wanted.items() if value is not None})
+        if self.options.codec is not None:
+            arguments["codec"] = (self.options.codec.encode, self.options.codec.decode)
+        return arguments
+
+    @cython.final
+    cdef _build_beside(self, dict arguments):
+        cdef Table fresh
+        cdef bytes path = self.path_bytes + _NEW
+        remove_table(path)
+        try:
+            with Table(path, "n", **arguments) as opened:
+                fresh = opened
+                copy_rows(self.handle.tdb, fresh.handle.tdb)
+                self._check_read("optimize", first_error(self.handle.tdb) == TCESUCCESS, first_error(self.handle.tdb))
+                fresh._check_write("optimize", first_error(fresh.handle.tdb) == TCESUCCESS, io_errno())
+                for i in range(self.handle.tdb.inum):
+                    fresh._set_index("optimize", self.handle.tdb.idxs[i].name, self.handle.tdb.idxs[i].type)
+                opened.sync()
+            status = os.stat(self.path_bytes)
+            for name in [path, *index_files(path)]:
+                os.chmod(name, stat.S_IMODE(status.st_mode))
+                sync_file(os.fsdecode(name))  # what closing wrote
+        except BaseException:
+            remove_table(path)
+            raise
+
+    @cython.final
+    cdef _take_new_files(self):
+        """An index of the one beside the table of the other serves as well: they hold the same rows."""
+        cdef bytes path = self.path_bytes + _NEW
+        cdef Failure failure
+        self.handle.changes += 1
+        failure = shut(self.handle)
+        delist(self.handle)
+        if failure.code != TCESUCCESS:
+            remove_table(path)
+            raise error_of(failure, "optimize", self.path)
+        for name in [*index_files(path), path]:
+            os.rename(name, self.path_bytes + name[len(path) :])
+        sync_directory(self.path_bytes)
+        self._open_anew(self.options.mode & ~(TDBOCREAT | TDBOTRUNC), False)
+
+    def defrag(self, steps=0):
+        """Move rows together to fill the holes between them: `steps` of them, 0 goes through the whole file."""
+        cdef int64_t count = within("steps", steps, 0, INT64_MAX)
         cdef TCTDB *tdb
         cdef int error
         cdef bint done
-        if bnum < 0:
-            raise UsageError("bnum can't be negative")
-        self._enter_to_maintain("optimize")
+        self._enter_to_maintain("defrag")
         try:
             tdb = self.handle.tdb
-            buckets = bnum or tctdbrnum(tdb) * 2 + 1
-            require_space(self.path_bytes, 2 * tctdbfsiz(tdb) + 8 * buckets + (64 << 20))
             self.handle.changes += 1
             with nogil:
-                pthread_rwlock_rdlock(&gate)
-                done = tctdboptimize(tdb, bnum, -1, -1, 255)
+                done = tctdbdefrag(tdb, count)
                 error = io_errno()
-                pthread_rwlock_unlock(&gate)
-            try:
-                self._check_write("optimize", done, error)
-            finally:
-                self._adopt(True)
+            self._check_write("defrag", done, error)
+        finally:
+            release(self.handle)
+
+    def clear_caches(self):
+        """Give back the memory of cached rows and index pages; what they hold unwritten is written first."""
+        cdef bint done
+        self._enter()
+        try:
+            self.handle.changes += 1
+            with nogil:
+                done = tctdbcacheclear(self.handle.tdb)
+            if self.handle.tdb.wmode:
+                self._check_write("clear_caches", done, io_errno())
+            else:
+                self._check_read("clear_caches", done, tctdbecode(self.handle.tdb))
         finally:
             release(self.handle)
 
@@ -168,6 +255,124 @@ cdef class _Upkeep(_Rows):
                 if os.path.exists(path):
                     os.unlink(path)
             raise
+
+    # Read-outs
+
+    @property
+    def opaque(self):
+        """64 bytes of the file's header that are yours; may be set, to 64 bytes or fewer, filled up with NULs.
+
+        `vanish` and `optimize` keep them. An aborted transaction takes a change back.
+        """
+        self._enter()
+        try:
+            return PyBytes_FromStringAndSize(tctdbopaque(self.handle.tdb), _OPAQUE_BYTES)
+        finally:
+            release(self.handle)
+
+    @opaque.setter
+    def opaque(self, value):
+        if not isinstance(value, bytes):
+            raise TypeError(f"opaque must be bytes, not {type(value).__name__}")
+        if len(value) > _OPAQUE_BYTES:
+            raise UsageError(f"opaque holds {_OPAQUE_BYTES} bytes, not {len(value)}")
+        cdef bytes padded = value.ljust(_OPAQUE_BYTES, b"\0")
+        self._enter_to_write("opaque")
+        try:
+            memcpy(tctdbopaque(self.handle.tdb), PyBytes_AS_STRING(padded), _OPAQUE_BYTES)
+        finally:
+            release(self.handle)
+
+    def info(self):
+        """What the library tells of the open table: an `Info`.
+
+        >>> with Table("people.tct", "n", bnum=100, deflate=True) as t:
+        ...     found = t.info()
+        ...     found.rows, found.bnum_used, found.options
+        (0, 0, ('large', 'deflate'))
+        """
+        cdef TCTDB *tdb
+        self._enter()
+        try:
+            tdb = self.handle.tdb
+            return Info(
+                path=self.path, size=tctdbfsiz(tdb), rows=tctdbrnum(tdb), bnum=tctdbbnum(tdb),
+                bnum_used=tctdbbnumused(tdb), alignment=tctdbalign(tdb), free_blocks_max=tctdbfbpmax(tdb),
+                inode=tctdbinode(tdb), modified=tctdbmtime(tdb), writable=bool(tdb.wmode),
+                flags=names_of(tctdbflags(tdb), _FLAGS), options=names_of(tctdbopts(tdb), _STORAGE),
+                indexes=self._kinds(), id_seed=tctdbuidseed(tdb), defrag_steps=tctdbdfunit(tdb),
+            )
+        finally:
+            release(self.handle)
+
+    @cython.final
+    cdef dict _kinds(self):
+        cdef TCTDB *tdb = self.handle.tdb
+        return {<bytes>tdb.idxs[i].name: kind_name(tdb.idxs[i].type) for i in range(tdb.inum)}
+
+
+_NEW = b".new"  # the files that `optimize` builds
+_OPAQUE_BYTES = 64  # the library says 128, of which it uses the first half itself
+_COMPRESSIONS = ("deflate", "bzip", "tcbs")
+_FLAGS = {"open": TDBFOPEN, "fatal": TDBFFATAL}
+_STORAGE = {"large": TDBTLARGE, "deflate": TDBTDEFLATE, "bzip": TDBTBZIP, "tcbs": TDBTTCBS, "codec": TDBTEXCODEC}
+
+
+class Info(typing.NamedTuple):
+    """What `Table.info` tells: sizes in bytes, `modified` in seconds since 1970, as the file was opened."""
+
+    path: str
+    size: int
+    rows: int
+    bnum: int
+    bnum_used: int
+    alignment: int
+    free_blocks_max: int
+    inode: int
+    modified: int
+    writable: bool
+    flags: tuple[str, ...]
+    options: tuple[str, ...]
+    indexes: dict[bytes, str]
+    id_seed: int
+    defrag_steps: int
+
+
+cdef char *own_header(TCTDB *tdb) noexcept nogil:
+    """128 bytes of the header: the first half holds the seed of ids, the second is the user's."""
+    return tctdbopaque(tdb) - 64
+
+
+cdef tuple names_of(int flags, dict names):
+    return tuple([name for name, flag in names.items() if flags & flag])
+
+
+cdef int64_t len_of(_OpenTable table) noexcept:
+    return <int64_t>tctdbrnum(table.handle.tdb)
+
+
+cdef remove_table(bytes path):
+    """Files that a cut-short `optimize` left, or this one gives up."""
+    for name in [path, path + b".wal", *index_files(path)]:
+        if os.path.lexists(name):
+            os.unlink(name)
+
+
+cdef copy_rows(TCTDB *source, TCTDB *target):
+    """Put all rows as they are stored, and what the header holds for the user; errors stay with the two."""
+    cdef TCXSTR *key = tcxstrnew()
+    cdef TCXSTR *row = tcxstrnew()
+    forget_errors(source)
+    with nogil:
+        memcpy(own_header(target), own_header(source), 128)
+        source.hdb.iter = source.hdb.frec
+        while tchdbiternext3(source.hdb, key, row):
+            if not tchdbput(
+                target.hdb, tcxstrptr(key), tcxstrsize(key), tcxstrptr(row), tcxstrsize(row)
+            ) or io_failure.error:
+                break
+    tcxstrdel(key)
+    tcxstrdel(row)
 
 
 cdef c_bool flush(TCTDB *tdb) noexcept nogil:

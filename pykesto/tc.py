@@ -8,10 +8,37 @@
     ...     list(t.query.col("age").num_gt(30))
     [b'ann']
 
-Everything is in `Table`; `Table.query` gives a `Query`, `Table.index_cursor` an `IndexCursor`. `Error` carries
-Tokyo Cabinet's code and message; mistakes of the caller are `pykesto.errors.UsageError`. The guide is docs/driver.md.
+Everything is in `Table`; `Table.query` gives a `Query`, `Table.index_cursor` an `IndexCursor`. `verify` walks through
+the files of a table. `Error` carries Tokyo Cabinet's code and message; mistakes of the caller are
+`pykesto.errors.UsageError`. `VERSION` is the library's. The guide is docs/driver.md.
 """
 
-from pykesto._tc import Error, IndexCursor, Query, QueryColumn, Table, Transaction
+from pykesto._tc import (
+    REMOVE,
+    STOP,
+    VERSION,
+    Combination,
+    Error,
+    IndexCursor,
+    Info,
+    Query,
+    QueryColumn,
+    Table,
+    Transaction,
+    verify,
+)
 
-__all__ = ["Error", "IndexCursor", "Query", "QueryColumn", "Table", "Transaction"]
+__all__ = [
+    "Combination",
+    "Error",
+    "IndexCursor",
+    "Info",
+    "Query",
+    "QueryColumn",
+    "REMOVE",
+    "STOP",
+    "Table",
+    "Transaction",
+    "VERSION",
+    "verify",
+]

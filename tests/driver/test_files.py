@@ -246,5 +246,5 @@ def test_options_of_a_new_file(path: Path) -> None:
         table[b"ann"] = {b"v": b"x" * 100_000}
         assert table.size < 50_000
         assert len(table[b"ann"][b"v"]) == 100_000
-    with pytest.raises(UsageError, match="negative"):
+    with pytest.raises(UsageError, match="between 0"):
         tc.Table(path, bnum=-1)

@@ -3,6 +3,8 @@
 import random
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,3 +132,180 @@ def test_lexical_and_decimal_indexes_agree_with_a_scan(table: tc.Table) -> None:
     assert answers() == scanned
     table.create_index("n", "lexical")
     assert answers() == scanned
+
+
+def test_lists_hold_any_text(table: tc.Table) -> None:
+    cities = [b"New York", b"Boston", b"a,b", b" ", b"", b"tab\there", b"x"]
+    table.update((b"%d" % i, {b"city": city, b"i": b"%d" % i}) for i, city in enumerate(cities * 3))
+
+    def expected(wanted: list[bytes]) -> list[bytes]:
+        return sorted(key for key, row in table.items() if row[b"city"] in wanted)
+
+    lists = [[b"New York"], [b"New York", b"Boston"], [b"a", b"b"], [b" ", b"x"], [b"tab\there", b"a,b"], cities[:4]]
+    for kind in (None, "lexical"):
+        if kind:
+            for key in list(table):
+                table[key] = {**table[key], b"city": table[key][b"city"] or b"-"}
+            table.create_index("city")
+        for wanted in lists:
+            query = table.query.col("city").one_of(wanted)
+            assert sorted(query) == expected(wanted)
+            assert sorted(table.query.col("city").one_of(wanted, negate=True)) == sorted(set(table) - set(query))
+            assert sorted(query.col("i").num_lt(9)) == [k for k in expected(wanted) if int(k) < 9]
+            ordered = [table[key][b"city"] for key in query.order_by("city", descending=True).limit(4, 1)]
+            assert ordered == sorted((table[key][b"city"] for key in expected(wanted)), reverse=True)[1:5]
+    assert "using an index" in table.query.col("city").one_of(["New York", "x"]).hint
+    assert "using an index" in table.query.col("city").one_of(["Boston", "x"]).hint
+    with pytest.raises(UsageError, match="empty"):
+        table.query.col("city").one_of([])
+    with pytest.raises(TypeError, match="iterable"):
+        table.query.col("city").one_of("Boston")
+
+
+def test_equality_finds_every_row_though_other_values_hold_nuls(table: tc.Table) -> None:
+    table.create_index("v")
+    chooser = random.Random(7)
+    table.update((b"%d" % i, {b"v": chooser.choice([b"a", b"a\0", b"a\0\1", b"a\0zz", b"ab"])}) for i in range(300))
+    for query in (table.query.col("v").equals("a"), table.query.col("v").one_of(["a", "b"])):
+        assert sorted(query) == sorted(key for key, row in table.items() if row[b"v"] == b"a")
+
+
+def test_words_and_expressions(people: tc.Table) -> None:
+    people[b"eve"] = {b"text": "The quick, brown Füchsin".encode(), b"age": b"7"}
+    col = people.query.col("text")
+    for kind in (None, "token", "qgram", "lexical"):
+        if kind:
+            people.create_index("text", kind)  # type: ignore[arg-type]
+        hits = [
+            col.all_words("quick The"), col.all_words([b"brown"]), col.any_word(["red", "quick"]),
+            col.matches("^The .*brown"), col.matches("QUICK", ignore_case=True), col.fts_phrase("fuchsin"),
+            col.fts_phrase("QUICK, B"), col.fts_all(["the", "brown"]), col.fts_any("red FÜCHS"),
+            col.fts('"brown fu" || red !! blue'), col.one_of(["x", "The quick, brown Füchsin"]),
+        ]  # fmt: skip
+        misses = [col.all_words("quick red"), col.any_word("uick"), col.matches("QUICK"), col.fts("the !! quick")]
+        assert [list(query) for query in hits] == [[b"eve"]] * len(hits)
+        assert [list(query) for query in misses] == [[]] * len(misses)
+    assert people.query.col("age").num_one_of([7, 29.0, Decimal("180")]).count() == 3
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(", "[a", "a{2", "(a)\\1", "*a", "a" * 1001, "(" * 51 + ")" * 51, "((a{100}){100})", "x\0"]
+)
+def test_a_pattern_that_does_not_compile_or_could_kill_is_refused(table: tc.Table, pattern: str) -> None:
+    with pytest.raises(UsageError):
+        table.query.col("a").matches(pattern)
+
+
+@pytest.mark.parametrize("text", ["", "a &&", "|| a", "!! a", "a && && b", '""', " ".join(f"w{i}" for i in range(33))])
+def test_an_expression_that_the_library_misreads_is_refused(table: tc.Table, text: str) -> None:
+    with pytest.raises(UsageError):
+        table.query.col("a").fts(text)
+
+
+def test_words_that_the_library_would_split_are_refused(table: tc.Table) -> None:
+    col = table.query.col("a")
+    for call in (col.all_words, col.any_word, col.fts_all, col.fts_any):
+        for words in ("", " , ", ["a b"], ["a,b"], [""], []):
+            with pytest.raises(UsageError):
+                call(words)
+    with pytest.raises(UsageError, match="32"):
+        col.fts_all([f"w{i}" for i in range(33)])
+    with pytest.raises(UsageError):
+        col.fts_phrase("")
+    with pytest.raises(UsageError):
+        col.num_one_of([])
+    with pytest.raises(UsageError):
+        col.num_gt(Decimal("1e1000000000"))
+
+
+def test_numbers_beyond_an_index_are_compared_row_by_row(table: tc.Table) -> None:
+    table.update((b"%d" % i, {b"n": b"%d" % (i * 10**16)}) for i in range(1, 100))
+    table.create_index("n", "decimal")
+    for huge in (10**19, 10**25, "+" + "9" * 30):
+        assert table.query.col("n").num_lt(huge).count() == 99
+        assert table.query.col("n").num_gt(huge).count() == 0
+    assert table.query.col("n").num_gt(-(10**20)).count() == 99
+    assert table.query.col("n").num_equals("+20000000000000000").count() == 1
+
+
+def test_an_index_may_be_left_alone(people: tc.Table) -> None:
+    people.create_index("age")
+    query = people.query.col("age").equals("41", index=False)
+    assert list(query) == [b"ann"]
+    assert "scanning" in query.hint
+
+
+def test_columns_update_and_process(people: tc.Table) -> None:
+    adults = people.query.col("age").num_ge(30)
+    assert sorted(adults.columns("age", "none"), key=str) == [{b"age": b"180"}, {b"age": b"41"}]
+    assert adults.update({b"adult": b"1", b"name": None}) == 2
+    assert people[b"ann"] == {b"age": b"41", b"adult": b"1"}
+    assert people[b"bob"] == {b"name": b"Bob", b"age": b"29"}
+
+    def decide(key: bytes, row: dict[bytes, bytes]) -> Any:
+        return {b"ann": tc.REMOVE, b"bob": {b"age": b"30"}, b"cy": None, b"dan": tc.STOP}[key]
+
+    assert people.query.order_by("").process(decide) == 2
+    assert b"ann" not in people
+    assert people[b"bob"] == {b"age": b"30"}
+    assert people.query.process(lambda key, row: False) == 0
+    with pytest.raises(TypeError, match="mapping"):
+        people.query.update([b"x"])  # type: ignore[arg-type]
+
+
+def test_queries_are_put_together(people: tc.Table) -> None:
+    young, named = people.query.col("age").num_lt(100), people.query.col("name").endswith("n").order_by("name")
+    assert list(named & young) == [b"ann"]
+    assert set(named | young) == {b"ann", b"bob", b"cy", b"dan"}
+    assert list(named - young) == [key for key in named if key in {b"cy", b"dan"}]
+    every = named.union(young, people.query)
+    assert list(every.order_by("age", numeric=True)) == [b"bob", b"ann", b"cy", b"dan"]
+    assert list(every.order_by("age", numeric=True, descending=True).limit(2, 1)) == [b"ann", b"bob"]
+    assert (named.limit(1) | young.limit(0)).count() == 1
+    assert every.first() is not None
+    assert ((named | young) - young).count() == 2
+    assert "scanning" in every.hint
+    assert (young & named).update({b"x": b"1"}) == 1
+    assert (young - named).delete() == 1
+    assert set(people) == {b"ann", b"cy", b"dan"}
+    with pytest.raises(TypeError):
+        young | 5  # type: ignore[operator]
+    with pytest.raises(TypeError, match="union takes queries"):
+        young.union(5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="neither true nor false"):
+        bool(young)
+
+
+def test_queries_of_different_tables_do_not_mix(people: tc.Table, tmp_path: Path) -> None:
+    with tc.Table(tmp_path / "other", "n") as other, pytest.raises(UsageError, match="different tables"):
+        people.query.union(other.query)
+
+
+def test_order_by_text_among_equal_numbers(table: tc.Table) -> None:
+    table.update({b"a": {b"n": b"7.0"}, b"b": {b"n": b"7"}, b"c": {b"n": b"07"}})
+    table.create_index("n", "decimal")
+    query = table.query.col("n").num_equals(7).order_by("n")
+    assert [row[b"n"] for row in query.rows()] == [b"07", b"7", b"7.0"]
+
+
+def test_keywords_in_context(people: tc.Table) -> None:
+    row = {b"text": b"to be or not to be, that is the question", b"other": b"x"}
+    query = people.query.col("other").equals("x").col("text").any_word("not that")
+    assert query.kwic(row, "text", width=3, mark="bracket") == [b"or [not] to", b"e, [that] is"]
+    assert query.kwic(row, "text", width=3, mark="tab")[0] == b"or \tnot\t to"
+    assert query.kwic(row) == [b"x"]
+    assert query.kwic(row, "missing") == []
+    assert people.query.kwic(row) == []
+    with pytest.raises(UsageError, match="mark"):
+        query.kwic(row, mark="bold")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="width"):
+        query.kwic(row, width=-1)
+
+
+def test_a_search_through_a_changed_table_leaves_out_what_is_gone(people: tc.Table) -> None:
+    found = people.query.items()
+    first = next(found)
+    for key in list(people):
+        if key != first[0]:
+            del people[key]
+    assert list(found) == []
