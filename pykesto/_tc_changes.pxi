@@ -6,6 +6,9 @@ cdef bytes COUNTER = b"_num"  # the column of the library's counters
 cdef class _Changes(_Rows):
     """Storing under conditions, counters, callbacks, and iteration from a place on."""
 
+    cdef uint64_t popped  # behind the row that `popitem` took last: nothing lies before
+    cdef uint64_t popped_changes  # as long as nothing else was changed
+
     # Storing
 
     def putkeep(self, key, row):
@@ -109,6 +112,23 @@ cdef class _Changes(_Rows):
             raise UsageError(EMPTY_KEY)
         self._store_all([(key, row)], operation)
         return True
+
+    def popitem(self):
+        """Remove some row and return its key and columns; KeyError where there is none."""
+        cdef uint64_t offset
+        self._enter_to_write("popitem")
+        try:
+            offset = self.handle.tdb.hdb.frec
+            if self.popped_changes == self.handle.changes and self.popped and not tctdbdfunit(self.handle.tdb):
+                offset = self.popped  # else it would go over the holes of all that were taken before, each time
+            for key, raw in self._rows(&offset, 1, True):
+                row = self._columns(key, PyBytes_AS_STRING(raw), <int>PyBytes_GET_SIZE(raw))
+                self._delete_all([key])
+                self.popped, self.popped_changes = offset, self.handle.changes
+                return key, row
+            raise KeyError(f"popitem: {self.path} is empty")
+        finally:
+            release(self.handle)
 
     # Counters
 

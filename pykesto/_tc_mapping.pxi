@@ -218,7 +218,7 @@ cdef class _Rows(_OpenTable):
         twin = b"%d" % number_of_key(key, size)
         if twin != b"0" and twin != key[:size] and tchdbvsiz(tdb.hdb, PyBytes_AS_STRING(twin), len(twin)) >= 0:
             raise UsageError(
-                f"row {key[:size]!r} can't change: its entries in a token or qgram index are taken for those of {twin!r}",
+                f"row {key[:size]!r} can't change: a token or qgram index takes its entries for those of {twin!r}",
                 hint="drop the index first, or use keys that aren't the same number",
             )
         return 0
@@ -267,10 +267,6 @@ cdef class _Rows(_OpenTable):
         if not default:
             raise KeyError(key)
         return default[0]
-
-    def popitem(self):
-        """Remove some row and return its key and columns; KeyError where there is none."""
-        return MutableMapping.popitem(self)
 
     def setdefault(self, key, default):
         """The row of `key`, stored from `default` where there is none."""

@@ -111,7 +111,7 @@ cdef bytes pattern(object text, bint ignore_case):
     for low, high in _REPEAT.findall(expression):
         copies *= max(int(low or 1), int(high or 1), 1)
     if copies > _PATTERN_REPEATS_MAX:
-        raise UsageError(f"pattern {text!r} repeats more than {_PATTERN_REPEATS_MAX} times: the C library copies it as often")
+        raise UsageError(f"pattern {text!r} repeats more than {_PATTERN_REPEATS_MAX} times; each is a copy in memory")
     if re.search(rb"\\[1-9]", expression):
         raise UsageError(f"pattern {text!r} has a back-reference, which may take for ever")
     if expression.startswith(b"*"):

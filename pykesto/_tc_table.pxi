@@ -13,14 +13,14 @@ cdef class Table(_Upkeep):
         apow, fpow: alignment of rows and size of the pool of free blocks, as powers of 2; -1 is the default.
         large: allow a new file to outgrow 2 GB.
         deflate, bzip, tcbs: compress the rows and indexes of a new file; at most one of them.
-        codec: two functions of bytes to bytes, `(encode, decode)`, through which rows and indexes are stored, to compress
-            or encrypt them; the same must be given each time. A checksum goes with each record.
+        codec: two functions of bytes to bytes, `(encode, decode)`, through which rows and indexes are stored, to
+            compress or encrypt them; the same must be given each time. A checksum goes with each record.
         lock: wait for other processes that write the file (any that use it, when writing), and keep them out.
             Without it, all that a writer elsewhere does leads to wrong answers or damage.
         timeout: how many seconds to wait for them; None is for ever, 0 doesn't wait.
         tsync: sync to the disk at each transaction.
-        cache_rows, cache_leaves, cache_nodes: rows, and leaves and nodes of each index, kept in memory; 0 is the library's
-            none, 4,096, 512.
+        cache_rows, cache_leaves, cache_nodes: rows, and leaves and nodes of each index, kept in memory; 0 is the
+            library's none, 4,096, 512.
         map_bytes: how much of the file is mapped; None is all of it for a reader, and for a writer only the
             bucket array, since growing a mapped file on a full disk kills the process.
         defrag_steps: fill holes between rows as they arise, this many at a time; 0 doesn't.

@@ -119,7 +119,7 @@ cdef class _Upkeep(_Changes):
         self._enter_to_maintain("optimize")
         try:
             if os.path.islink(self.path_bytes):
-                raise UsageError(f"{self.path} is a symbolic link", hint="open the table by its own name to optimize it")
+                raise UsageError(f"{self.path} is a symbolic link", hint="open the table by its own name")
             self._run("optimize", flush)
             self._build_beside(self._beside(bnum or len_of(self) * 2 + 1, wanted))
             self._take_new_files()

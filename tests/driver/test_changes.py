@@ -99,7 +99,7 @@ def test_a_callback_may_use_other_tables(table: tc.Table, tmp_path: Path) -> Non
     table.update({b"ann": {b"age": b"41"}, b"bob": {b"age": b"29"}})
     with tc.Table(tmp_path / "other", "n") as other:
         table.foreach(other.put)
-        table.query.process(lambda key, row: other[key] if key in other else None)
+        table.query.process(lambda key, row: other.get(key))
         assert dict(other.items()) == dict(table.items())
 
 
