@@ -46,7 +46,7 @@ cdef class Reader:
         if until is not None:
             end = min(end, <uint64_t>until)
         cdef uint64_t newest = state.segment  # after `end`: a roll stores the segment first
-        cdef uint64_t limit, size
+        cdef uint64_t limit, size, asked
         cdef Py_ssize_t offset
         cdef Record record
         cdef bytes block
@@ -56,7 +56,8 @@ cdef class Reader:
                 self.enter(self.segment.number + 1)
             size = CHUNK
             while self.position < limit:
-                block = self.segment.get(self.position, min(size, limit - self.position))
+                asked = min(size, limit - self.position)
+                block = self.segment.get(self.position, asked)
                 offset = 0
                 while offset + HEADER <= PyBytes_GET_SIZE(block):
                     record = self.next_of(block, offset, limit)
@@ -65,6 +66,8 @@ cdef class Reader:
                     offset += <Py_ssize_t>(record.ends() - record.position)
                     yield record
                 if offset == 0:
+                    if <uint64_t>PyBytes_GET_SIZE(block) < asked:
+                        raise self.damage("the file ends inside a record")
                     size = self.whole_size(block, limit)
 
     cdef uint64_t limit(self, uint64_t newest, uint64_t end) except? 0xFFFFFFFFFFFFFFFF:

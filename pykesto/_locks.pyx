@@ -91,6 +91,10 @@ cdef class ProcessLock:
         finally:
             try:
                 self.file.release()
+            except BaseException:
+                # An interrupt that came during C code is raised where Python is entered again: before the release.
+                self.file.release()
+                raise
             finally:
                 self.threads.release()
         if kesto_load(self.words.at(self.first + WAITERS)):

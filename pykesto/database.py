@@ -447,14 +447,16 @@ class Attempt:
         self.version: int | None = None  # the commit's number, once it succeeded
 
     def __enter__(self) -> ObjectSession:
-        self._token = _running.set((*_running.get(), self._database))
         assert self._attempts is not None
-        if self._attempts.made > 1 or self._database._contended:
-            self._in_turn = self._database._attached()
-            self._in_turn.take_turn()
         try:
+            if self._attempts.made > 1 or self._database._contended:
+                self._in_turn = self._database._attached()
+                self._in_turn.take_turn()
+            self._token = _running.set((*_running.get(), self._database))
             return self._session.__enter__()
-        except BaseException:
+        except BaseException:  # an interrupt, as it waits for its turn
+            if self._token is not None:
+                _running.reset(self._token)
             self._end_turn()
             raise
 

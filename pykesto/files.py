@@ -40,6 +40,7 @@ __all__ = [
     "sync_file",
     "translated",
     "write_at",
+    "write_back",
 ]
 
 ZEROS = bytes(1 << 20)
@@ -225,6 +226,6 @@ class FileLock:
 
     def close(self) -> None:
         """Close the descriptor; what it held is free, unless a forked process shares it."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        fd, self.fd = self.fd, -1  # first: another thread must not lock what has its number next
+        if fd >= 0:
+            os.close(fd)

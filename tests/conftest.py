@@ -4,6 +4,7 @@ Tests that need several processes start them with `multiprocessing.get_context("
 inherit the open handles of whatever ran before in this pytest worker.
 """
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,3 +41,11 @@ def start_worker(database: Path) -> Iterator[Callable[[], Worker]]:
     yield start
     for worker in workers:
         worker.end()
+
+
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, even where the tests run in the background, which has it ignored."""
+    was = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, was)

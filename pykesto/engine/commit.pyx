@@ -15,6 +15,7 @@ from pykesto.engine.content cimport Commit, pack_commit
 from pykesto.engine.overlay cimport Overlay
 from pykesto.engine.snapshot cimport BaseSnapshot
 from pykesto.engine.view cimport View
+from pykesto.journal.reader cimport Reader
 from pykesto.journal.records cimport Record
 
 import logging
@@ -118,9 +119,12 @@ cdef class Committer:
 
     cdef int look_at_segment(self) except -1:
         """From the middle of a segment on, at each eighth: have what the roll needs made ready in the background."""
-        segment = self.view.reader.segment
+        cdef Reader reader = self.view.reader
+        if reader is None:
+            return 0  # another thread closes the database, or begins anew from another base
+        segment = reader.segment
         cdef uint64_t capacity = segment.header.capacity
-        cdef uint64_t position = self.view.reader.position
+        cdef uint64_t position = reader.position
         cdef uint64_t eighth = capacity // 8 + 1
         if position - segment.start < capacity // 2:
             self.look_at = segment.start + capacity // 2

@@ -9,6 +9,7 @@ again.
 
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 
 from pykesto.engine.content cimport Commit
@@ -21,11 +22,27 @@ from collections import deque
 from pykesto.codec import find_column
 from pykesto.engine.schema import Schema
 
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject *of)
+
 
 @cython.final
 @cython.no_gc  # a chain ends, so there is no cycle to look for
 cdef class Version:
     """A row as a commit left it (image None: deleted), and the version before, as far as it is kept."""
+
+    def __dealloc__(self):
+        # One after another: a row that was written while many sessions were open has a long chain, and to let each
+        # version free the one before it would take a level of the stack for each.
+        cdef Version rest = self.older
+        cdef Version one
+        self.older = None
+        while rest is not None:
+            one = rest
+            rest = one.older
+            if Py_REFCNT(<PyObject *>one) > 1:
+                return
+            one.older = None
 
 
 @cython.final

@@ -60,6 +60,7 @@ class RoomMaker:
                 newest = store.segments.get(store.state.segment)
                 store.segments.prepare(min(LARGEST_CAPACITY, 2 * newest.header.capacity))
         finally:
+            lock.release()  # a process that was forked meanwhile shares it, and would keep it
             lock.close()
         store.sync.make_durable(store.state.end)
 

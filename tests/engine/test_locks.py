@@ -1,5 +1,7 @@
 """Waiting for another process is bounded, and says for whom; a dead one holds nobody up."""
 
+import _thread
+import operator
 import os
 import signal
 import time
@@ -11,6 +13,7 @@ import pytest
 
 import pykesto
 from pykesto import LockTimeout
+from pykesto.files import FileLock, write_back
 from tests.processes import Worker, open_database, put
 
 Start = Callable[[], Worker]
@@ -99,3 +102,23 @@ def test_a_stopped_checkpointer_stops_no_commit_and_shows_in_the_stats(database:
         holder.resume()
         holder.result()
         assert waiter.result().version == db.version
+
+
+def test_an_interrupt_that_came_in_c_code_does_not_keep_the_lock_from_being_given_back(
+    database: Path, interrupts: None
+) -> None:
+    with pykesto.open(database) as db:
+        lock = db._attached().store.commit_lock
+        lock.acquire(10.0)
+        with pytest.raises(KeyboardInterrupt):
+            list(map(operator.call, [_thread.interrupt_main, lock.let_go]))  # no bytecode in between
+        other = FileLock(lock.file.path)
+        assert other.try_acquire()
+        other.close()
+        with lock.tried() as got:
+            assert got
+
+
+def test_writing_back_tells_of_a_failure_as_the_sync_after_it_would_not() -> None:
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        write_back(-1, 1)

@@ -1,7 +1,9 @@
 """Under contention nobody starves: whoever met a conflict has its turn, and the lock goes round."""
 
+import _thread
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +14,8 @@ from typing import Any
 import pytest
 
 import pykesto
-from pykesto.engine.control import COMMIT_LOCK_WORDS
+from pykesto.engine.control import COMMIT_LOCK_WORDS, TURN_LOCK_WORDS
+from pykesto.files import breathe
 from tests.processes import Worker, open_database
 
 Start = Callable[[], Worker]
@@ -147,3 +150,39 @@ def test_those_who_died_waiting_are_waited_for_once(database: Path, start_worker
             with db.transaction() as s:
                 s.table("counters")[n] = {}
         assert words.load(COMMIT_LOCK_WORDS + 1) == 0
+
+
+def test_an_interrupt_while_waiting_for_a_turn_leaves_nothing_behind(database: Path, interrupts: None) -> None:
+    with pykesto.open(database) as db:
+        db._contended = 1  # as after a conflict: stand in line from the start
+        store = db._attached().store
+        has_it, may_go = threading.Event(), threading.Event()
+
+        def keep_until_one_waits() -> None:
+            with store.turn_lock.held(10.0):
+                has_it.set()
+                while not store.control.words.load(TURN_LOCK_WORDS + 1) and not may_go.is_set():
+                    breathe()
+                _thread.interrupt_main()
+                may_go.wait(DEADLINE_S)
+
+        other = threading.Thread(target=keep_until_one_waits)
+        other.start()
+        has_it.wait(DEADLINE_S)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                db.run(lambda s: None)
+        finally:
+            may_go.set()
+            other.join()
+        db.run(lambda s: s.table("people").update(ann={"age": 1}))
+
+
+def test_a_commit_ends_well_while_another_thread_closes_the_database(database: Path) -> None:
+    db = pykesto.open(database)
+    store = db._attached().store
+    store.on_schema = store.close  # what is called between the commit and what it looks at last
+    with db.session() as s:
+        s.table("people").create_index("age")
+        assert s.commit() > 0
+    db.close()

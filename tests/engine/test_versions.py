@@ -1,10 +1,14 @@
 """Commit numbers only grow, whatever ends how; a row's version never looks unchanged when it changed."""
 
+import threading
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pykesto
+from pykesto.engine.content import Commit
+from pykesto.engine.manifest import Mark
+from pykesto.engine.overlay import Overlay
 from tests.processes import Worker, open_database, put
 
 GENERATION_SHIFT = 40
@@ -112,3 +116,26 @@ def test_an_unclean_end_without_a_commit_gives_no_number_twice(
         assert s.version == before
         s.table("people")["ann"] = {}
         assert s.commit() > before
+
+
+def test_a_long_chain_of_versions_is_let_go_with_little_stack() -> None:
+    freed = []
+
+    def keep_and_let_go() -> None:
+        live = [0]
+        overlay = Overlay(Mark(), {}, live)
+        for number in range(1, 20_000):
+            live[0] = max(0, number - 2)  # a session that began two commits ago
+            overlay.apply(number, Commit({"table": {b"key": b"image"}}))
+        version = overlay.newest("table", b"key")
+        del overlay
+        freed.append(version.number if version is not None else 0)
+
+    usual = threading.stack_size(256 << 10)
+    try:
+        thread = threading.Thread(target=keep_and_let_go)
+        thread.start()
+    finally:
+        threading.stack_size(usual)
+    thread.join()
+    assert freed == [19_999]

@@ -1,5 +1,6 @@
 """A journal goes on from segment to segment, whoever dies in between."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -235,3 +236,14 @@ def test_a_file_that_is_too_small_or_unfinished_is_not_taken(tmp_path: Path) -> 
     assert journal.reader.segment.header.capacity >= FIRST_CAPACITY * 2
     assert {path.suffix for path in journal.segments.directory.iterdir()} == {".kj"}
     journal.close()
+
+
+@pytest.mark.parametrize("size", [10_000, 3 << 20], ids=["less than is read at once", "more"])
+def test_a_segment_that_lost_its_end_is_damage_and_no_endless_wait_for_the_rest(tmp_path: Path, size: int) -> None:
+    journal = Journal(tmp_path)
+    record = journal.append(b"x" * size)
+    segment = journal.segments.get(journal.state.segment)
+    os.truncate(segment.path, segment.offset(record.position) + size // 2)
+    with pytest.raises(CorruptionError, match="the file ends inside a record"):
+        journal.payloads()
+    journal.close(clean=False)
