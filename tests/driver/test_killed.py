@@ -1,0 +1,99 @@
+"""A process that is killed while it rebuilds a table leaves a whole one; threads that do everything at once end."""
+
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from pykesto import tc
+from pykesto.errors import UsageError
+
+REBUILD = """
+import sys
+from pykesto import tc
+with tc.Table(sys.argv[1], "w") as table:
+    for i in range(10_000):
+        if i == 1:
+            print("going", flush=True)
+        table.optimize(bnum=100 + i % 7)
+"""
+
+
+def test_a_table_that_is_killed_while_it_is_rebuilt_is_whole(path: Path) -> None:
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    chooser = random.Random(seed)
+    expected = {b"%d" % i: {b"a": b"%d" % (i % 9), b"t": b"to be %d" % (i % 5)} for i in range(400)}
+    with tc.Table(path, "n", bnum=100) as table:
+        table.create_index("a")
+        table.create_index("t", "token")
+        table.update(expected)
+    for _ in range(8):
+        with subprocess.Popen([sys.executable, "-c", REBUILD, str(path)], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"going\n"
+            threading.Event().wait(chooser.random() / 20)  # where in the rebuilding it is killed is left to chance
+            process.kill()
+        assert tc.verify(path) == []
+        with tc.Table(path, "w") as table:
+            assert dict(table.items()) == expected
+            assert table.indexes() == {b"a": "lexical", b"t": "token"}
+            assert table.query.col("t").any_word("3").count() == 80
+    with tc.Table(path, "w") as table:
+        table.optimize()
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        "people.tct", "people.tct.idx.a.lex", "people.tct.idx.t.tok"
+    ]  # fmt: skip
+
+
+def test_a_link_is_not_replaced_by_a_file(path: Path, tmp_path: Path) -> None:
+    tc.Table(path, "n").close()
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    with tc.Table(link, "w") as table:
+        with pytest.raises(UsageError, match="symbolic link"):
+            table.optimize()
+    assert link.is_symlink()
+
+
+def test_threads_that_query_write_iterate_and_rebuild_end(table: tc.Table) -> None:
+    table.create_index("n", "decimal")
+    table.create_index("w", "token")
+    table.update((b"%d" % i, {b"n": b"%d" % i, b"w": b"a b"}) for i in range(200))
+    failures: list[BaseException] = []
+
+    def iterate(round: int) -> None:
+        with suppress(RuntimeError):  # changed during iteration
+            assert sum(1 for _ in table.items()) == 200
+
+    def query(round: int) -> None:
+        assert table.query.col("n").num_lt(50).count() == 50
+        assert (table.query.col("w").any_word("b") - table.query.col("n").num_ge(100)).count() == 100
+
+    def keep(round: int) -> None:
+        (table.clear_caches, table.defrag, table.optimize, table.sync)[round % 4]()
+
+    def put(round: int) -> None:
+        table.putproc(b"%d" % (round % 200), lambda row: {**row, b"round": b"%d" % round})
+
+    def work(step: Callable[[int], None]) -> None:
+        try:
+            for round in range(40):
+                step(round)
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    threads = [threading.Thread(target=work, args=(step,)) for step in (put, put, iterate, iterate, query, query, keep)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert failures == []
+    assert len(table) == 200
