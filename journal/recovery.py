@@ -20,6 +20,8 @@ from .segment import Segment
 from .segments import FIRST_CAPACITY, Segments
 from .sync import write_again
 
+_LOOK_BYTES = 4096
+
 
 @dataclass(slots=True)
 class Recovered:
@@ -56,7 +58,7 @@ def recover(segments: Segments, *, position: int, crc: int, number: int) -> Reco
         scan.segment(segment, successor)
     if mark is not None and mark.clean:
         scan.last_segment(last, up_to=mark.durable_end)  # a clean close says that nothing follows
-    if mark is None or not mark.clean or scan.reader.position != mark.durable_end:
+    if mark is None or not mark.clean or scan.reader.position != mark.durable_end or scan.goes_on(last):
         scan.last_segment(last, up_to=last.end)
     scan.require_place()
     if ACTIVE:
@@ -166,6 +168,11 @@ class _Scan:
         """Accept the records of the newest segment, as many as there are before `up_to`."""
         if self.reader.position <= up_to <= segment.end:
             self._accept(segment, up_to)
+
+    def goes_on(self, segment: Segment) -> bool:
+        """Whether anything was written where the records end, whatever a mark says: a later one may be damaged."""
+        end = self.reader.position
+        return bool(segment.read(end, min(_LOOK_BYTES, segment.end - end)).strip(b"\0"))
 
     def _accept(self, segment: Segment, limit: int) -> None:
         reader = self.reader

@@ -85,16 +85,16 @@ cdef class Committer:
                 self.turn.let_go()  # before the sync: the next one's is shared with this one's
             if durable:
                 self.sync.make_durable((<Record>written[0]).ends())
+            try:
+                self.tell_of(commit, <Record>written[0])
+            except Exception as error:  # whatever it was, the commit is there
+                _log.warning("work in the background could not be asked for: %s", error, exc_info=error)
         except BaseException as error:
             if isinstance(error, ConcurrencyConflict):
                 self.view.state.count_conflict()
             if not written or isinstance(error, CommitUnknown):
                 raise
             raise CommitUnknown(f"the commit was written, but not seen to reach stable storage: {error}") from error
-        try:
-            self.tell_of(commit, <Record>written[0])
-        except Exception as error:  # whatever it was, the commit is there
-            _log.warning("work in the background could not be asked for: %s", error, exc_info=error)
         return (<Record>written[0]).number
 
     cdef int tell_of(self, Commit commit, Record record) except -1:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from ..errors import CorruptionError, Error
+from ..errors import CorruptionError, Error, UsageError
 from ..journal import Reader, SegmentGone
 from ..store import Row
 from .attachments import Attachment
@@ -50,6 +50,13 @@ class _Repair:
         manifest = read_manifest(self.store.layout)
         if manifest is None:
             raise CorruptionError("MANIFEST is gone", path=self.store.layout.manifest)
+        for number in manifest.bases:
+            with opened(self.store, number) as base:
+                if base is None:
+                    raise UsageError(
+                        f"base {number} can't be looked at: an older session of this process reads it",
+                        hint="end the sessions of this process, then repair",
+                    )
         damaged = {number for number in manifest.bases if not self._is_sound(manifest, number)}
         if manifest.current in damaged:
             manifest = self._replace_current(manifest, damaged)

@@ -87,16 +87,22 @@ cdef class View:
 
     def snapshot(self):
         """The newest version, pinned until closed."""
+        cdef BaseSnapshot snapshot = None
         cdef bint was = self.enter()
         try:
-            if self.closed:
-                self.require_open()
-            self.catch_up()
-            snapshot = self.take()
-        finally:
-            self.leave(was)
-        if self.state.published_end() - self.base_position >= self.due_bytes:
-            self.look_whether_due()
+            try:
+                if self.closed:
+                    self.require_open()
+                self.catch_up()
+                snapshot = self.take()
+            finally:
+                self.leave(was)
+            if self.state.published_end() - self.base_position >= self.due_bytes:
+                self.look_whether_due()
+        except BaseException:
+            if snapshot is not None:
+                self.end(snapshot)  # nobody got it who could
+            raise
         return snapshot
 
     cdef BaseSnapshot take(self):

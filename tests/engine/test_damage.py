@@ -1,5 +1,6 @@
 """A flipped bit is reported with the file's name, and never read as data. A torn tail is no damage."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 import pykesto
 from pykesto import CorruptionError
+from pykesto.journal.format import HEADER_SIZE, mark_offset, parse_header, parse_mark
 from tests.processes import Worker, open_database, put
 
 Start = Callable[[], Worker]
@@ -173,3 +175,24 @@ def test_a_lost_control_page_is_made_again(database: Path) -> None:
     (database / "control").unlink()
     with pykesto.open(database) as db, db.session() as s:
         assert list(s.table("people")) == ["ann"]
+
+
+def test_a_damaged_mark_does_not_hide_what_was_committed_after_an_older_clean_one(tmp_path: Path) -> None:
+    path = tmp_path / "app.kesto"
+    with pykesto.open(path) as db, db.transaction() as s:
+        s.table("people")["ann"] = {}
+    if (pid := os.fork()) == 0:  # goes on in the segment that says that it was closed, and dies
+        db = pykesto.open(path)
+        with db.transaction() as s:
+            s.table("people")["bob"] = {}
+        os._exit(0)
+    os.waitpid(pid, 0)
+    segment = max((path / "journal").glob("*.kj"))
+    mark = parse_mark(segment.read_bytes()[:HEADER_SIZE], parse_header(segment.read_bytes()[:HEADER_SIZE]).salt)  # type: ignore[union-attr]
+    assert mark is not None
+    assert not mark.clean
+    with segment.open("r+b") as file:
+        file.seek(mark_offset(mark.sequence) + 9)
+        file.write(b"\x77")
+    with pykesto.open(path) as db, db.session() as s:
+        assert sorted(s.table("people")) == ["ann", "bob"]
