@@ -12,6 +12,7 @@ cdef class TableCore:
     cdef bint _plain
     cdef set _keys
     cdef list _merging
+    cdef bytes _policies_key
     cdef long _keys_epoch
 
     cdef object lookup(self, bytes key)
@@ -24,6 +25,7 @@ cdef class TableCore:
     cdef int assign(self, bytes key, bytes image) except -1
     cdef bint remove(self, bytes key) except -1
     cdef int note(self, RowCore row) except -1
+    cdef bint has_policies(self) except -1
 
 
 cdef class RowCore:

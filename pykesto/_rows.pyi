@@ -8,6 +8,7 @@ from .store import Merge
 from .store import Row as StoredRow
 
 PREFIX: str
+MERGES: str
 
 @disjoint_base
 class RowCore:

@@ -40,7 +40,8 @@ cdef enum:
 
 cdef tuple _STATES = ("clean", "dirty", "new", "written", "deleted")
 PREFIX = "t_"  # tables of rows and those of objects are apart
-cdef str _prefix = PREFIX
+MERGES = "merges"  # the table of all tables' policies
+cdef str _prefix = PREFIX, _merges = MERGES
 
 
 cdef class RowCore:
@@ -532,6 +533,15 @@ cdef class TableCore:
 
     # As a part of its session
 
+    cdef bint has_policies(self) except -1:
+        """Whether columns of the table may have policies: whether the table of all tables' policies has a row of it."""
+        cdef Session session = self._session
+        if _merges in session._parts:
+            return True
+        if self._policies_key is None:
+            self._policies_key = key_of(self.table)
+        return session.begin().get(_merges, self._policies_key) is not None
+
     def merges(self):
         """The policies of columns, by name; `pykesto.rows.Table` knows them."""
         raise NotImplementedError
@@ -541,7 +551,7 @@ cdef class TableCore:
         cdef RowCore row
         cdef dict rows = {}
         self._merging = None
-        if self._plain:
+        if self._plain or not self.has_policies():
             return None
         policies = self.merges()
         if not policies:

@@ -29,5 +29,7 @@ cdef class Session:
     cdef Writes _writes(self)
     cdef object _written(self, snapshot, writes, terms)
     cdef int _undo(self) except -1
+    cdef int warn_of_changes(self) except -1
+    cdef int leave(self, bint committed) except -1
     cdef int _hook(self, name, fn) except -1
     cdef int _run_hooks(self, name) except -1

@@ -357,17 +357,18 @@ cdef class Session:
                 self._write(self._terms(False, None, None))
                 committed = True
             elif kind is None and not self._closed and not self._doomed:
-                self._warn_of_changes()
+                self.warn_of_changes()
         finally:
-            self._leave(committed)
+            self.leave(committed)
         if committed:
             self._run_hooks("after_commit")
 
-    def _warn_of_changes(self):
+    cdef int warn_of_changes(self) except -1:
         for part in self._parts.values():
             if part._changed:
                 _log.warning("a session with changes was left without commit() or rollback(); they are gone")
-                return
+                break
+        return 0
 
     def _commit(self):
         """The commit at the end of an attempt; `_committed` follows, whose errors are not the commit's."""
@@ -377,11 +378,15 @@ cdef class Session:
         self._run_hooks("after_commit")
 
     def _leave(self, bint committed):
+        self.leave(committed)
+
+    cdef int leave(self, bint committed) except -1:
         """Close; what was begun and not committed counts as rolled back."""
         cdef bint undone = self._snapshot is not None and not committed and not self._doomed
         self.close()
         if undone:
             self._run_hooks("after_rollback")
+        return 0
 
     # What changed, and who wants to know
 

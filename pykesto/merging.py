@@ -98,10 +98,10 @@ def difference(policies: dict[str, str], old: bytes, new: bytes) -> dict[str, by
         if was == now:
             continue
         policy = policies.get(column.decode())
-        operand = now if policy == "last" or now is None else None
+        operand = now
         if policy != "last":
-            if policy is None or now is None:
-                return None
+            if policy not in _DIFFERENCE or now is None:
+                return None  # none, or one of a later version
             operand = _applied(_DIFFERENCE[policy], was, now)
             if operand is None:
                 return None

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Literal, cast
 
-from ._rows import PREFIX, Row, TableCore, require_column
+from ._rows import MERGES, PREFIX, Row, TableCore, require_column
 from .codec import decode as decode_value
 from .codec import decode_key, decode_row, encode_key, prefix_range
 from .errors import KeyExists, UsageError
@@ -24,7 +24,6 @@ from .store import IndexDefinition, SchemaChange, Snapshot
 __all__ = ["PREFIX", "Row", "Table", "names_of_tables", "new_id"]
 
 
-MERGES = "merges"  # the table of all tables' policies, by stored name
 MergePolicy = Literal["counter", "max", "min", "set_add", "last"]
 
 

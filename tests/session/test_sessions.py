@@ -1,5 +1,6 @@
 """Sessions: when they begin and end, what they run again, and what they refuse."""
 
+import gc
 import logging
 import os
 import pickle
@@ -549,3 +550,17 @@ def test_use_by_two_threads_at_once_is_refused_and_harms_nothing(db: pykesto.Dat
 
 class Thing(pykesto.Persistent):
     n: int = 0
+
+
+def test_sessions_that_were_dropped_without_an_end_hold_back_nothing(db: pykesto.Database) -> None:
+    def pins() -> bool:
+        return any(db._attachment.store.view.uses_base(number) for number in range(2))
+
+    sessions = [db.session() for _ in range(20)]
+    for s in sessions:
+        s.table("people")["bob"] = {"age": s.table("people")["ann"]["age"]}  # a row, a table and a session in a circle
+        assert s.dirty or s.new
+    assert pins()
+    del s, sessions
+    gc.collect()
+    assert not pins()
