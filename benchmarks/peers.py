@@ -146,7 +146,13 @@ class Pykesto:
         with self.db.transaction() as s:
             s.table("rows")[key] = row
 
-    replace = put
+    def replace(self, key: int, row: Row) -> None:
+        """Write a row that another process may write at the same moment."""
+        self.db.run(self._replace, key, row, attempts=ATTEMPTS)
+
+    @staticmethod
+    def _replace(s: pykesto.Session, key: int, row: Row) -> None:
+        s.table("rows")[key] = row
 
     def put_many(self, rows: Iterable[tuple[int, Row]]) -> None:
         with self.db.transaction() as s:
