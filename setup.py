@@ -6,7 +6,8 @@ of it in one process would corrupt files: no other module may link it.
 Its static archive is linked where there is one. As Debian builds it the library gives up the processor at every
 32nd internal check (its TCMICROYIELD, a debugging aid): on a machine with work to do, each costs a time slice, and
 a batch of puts takes five times as long. In an archive that call can be replaced; in a shared library it can't.
-So can its system calls, whose failures it overlooks or dies of (pykesto/_tc_io.h).
+So can its system calls, whose failures it overlooks or dies of (pykesto/_tc_io.h), and the calls by which its tables
+and indexes use files, whose damage it overlooks or dies of (pykesto/_tc_guard.h).
 """
 
 import os
@@ -23,6 +24,11 @@ from setuptools import Extension, setup
 WRAPPED = (
     *("sched_yield", "pwrite", "pwrite64", "pread", "pread64", "ftruncate", "ftruncate64", "open", "open64"),
     *("write", "read", "fsync", "msync", "rename", "unlink", "mmap", "mmap64", "munmap", "close"),
+    *("tchdbget", "tchdbget3", "tchdbvsiz", "tchdbput", "tchdbout"),
+    *("tchdbiterinit2", "tchdbiternext", "tchdbiternext3", "tchdbgetnext3", "tchdbfwmkeys", "tcmapget3"),
+    *("tcbsencode", "tcbsdecode"),
+    *("tcbdbput", "tcbdbputcat", "tcbdbputdup", "tcbdbout", "tcbdbget3", "tcbdboptimize"),
+    *("tcbdbcurfirst", "tcbdbcurlast", "tcbdbcurjump", "tcbdbcurjumpback", "tcbdbcurnext", "tcbdbcurprev"),
 )
 
 
@@ -40,7 +46,7 @@ def archive() -> str | None:
 
 
 def tokyo_cabinet() -> dict[str, Any]:
-    depends = ["pykesto/_tc_io.h"]
+    depends = ["pykesto/_tc_io.h", "pykesto/_tc_blocks.h", "pykesto/_tc_guard.h"]
     if (path := archive()) is None:
         return {"libraries": ["tokyocabinet"], "depends": depends}
     return {

@@ -31,6 +31,8 @@ cdef extern from "tcutil.h" nogil:
     const void *tcmapget(const TCMAP *map, const void *name, int name_size, int *size)
     uint64_t tcmaprnum(const TCMAP *map)
     TCMAP *tcmapload(const void *block, int size)
+    TCLIST *tclistnew()
+    void tclistpush(TCLIST *list, const void *data, int size)
     int tclistnum(const TCLIST *list)
     const void *tclistval(const TCLIST *list, int index, int *size)
     void tclistdel(TCLIST *list)
@@ -50,9 +52,11 @@ cdef extern from "tchdb.h" nogil:
         uint64_t frec
         uint64_t iter
         uint64_t msiz
+        uint64_t xmsiz
         int ecode
         c_bool fatal
         c_bool tran
+        c_bool zmode
     void *tchdbget(TCHDB *hdb, const void *key, int key_size, int *size)
     c_bool tchdbput(TCHDB *hdb, const void *key, int key_size, const void *value, int value_size)
     int tchdbvsiz(TCHDB *hdb, const void *key, int key_size)
@@ -65,6 +69,7 @@ cdef extern from "tchdb.h" nogil:
 cdef extern from "tcbdb.h" nogil:
     ctypedef struct TCBDB:
         TCHDB *hdb
+        uint64_t rnum
     ctypedef struct BDBCUR
     BDBCUR *tcbdbcurnew(TCBDB *bdb)
     void tcbdbcurdel(BDBCUR *cursor)
@@ -166,8 +171,36 @@ cdef extern from "pykesto/_tc_io.h" nogil:
         int code
         const char *call
     Failure io_failure "kesto_io"  # the thread's, since io_begin
-    void io_begin "kesto_io_begin"()
     int io_errno "kesto_io_errno"()
+
+
+cdef extern from "pykesto/_tc_blocks.h" nogil:
+    ctypedef struct Block "kesto_block":
+        uint64_t offset
+        const char *key
+        const char *value
+        int key_size
+        int value_size
+        void *copy
+    ctypedef struct Damage "kesto_damage":
+        c_bool found
+        uint64_t offset
+        char *path
+    enum:
+        FOUND "KESTO_FOUND"
+        ABSENT "KESTO_ABSENT"
+        DAMAGED "KESTO_DAMAGED"
+    Damage damage "kesto_damaged"  # the thread's, since io_begin
+    int find_record "kesto_find"(TCHDB *hdb, const char *key, int key_size, Block *block)
+    c_bool next_record "kesto_next_record"(TCHDB *hdb, uint64_t *offset, Block *block)
+    c_bool is_forest "kesto_is_forest"(TCHDB *hdb)
+    c_bool note_damage "kesto_note_damage"(TCHDB *hdb, uint64_t offset)
+    void let_go "kesto_let_go"(Block *block)
+    int64_t varint "kesto_varint"(const unsigned char **at, const unsigned char *end)
+
+
+cdef extern from "pykesto/_tc_guard.h" nogil:
+    void io_begin "kesto_begin"()
 
 
 cdef extern from "fcntl.h" nogil:

@@ -23,6 +23,7 @@ import typing
 import urllib.parse
 import zlib
 from collections.abc import ItemsView, KeysView, Mapping, MutableMapping, ValuesView
+from contextlib import suppress
 from copy import copy as error_again  # an exception raised twice would gather two tracebacks
 from decimal import Decimal
 
@@ -53,7 +54,7 @@ from cpython.pythread cimport (
     PyThread_type_lock,
 )
 from cpython.ref cimport Py_INCREF, Py_XDECREF
-from libc.errno cimport ENOENT, ENOSPC
+from libc.errno cimport EDQUOT, EFBIG, ENOENT, ENOSPC
 from libc.limits cimport INT_MAX
 from libc.stdint cimport INT64_MAX, UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
@@ -73,6 +74,7 @@ include "_tc_errors.pxi"
 include "_tc_rows.pxi"
 include "_tc_codec.pxi"
 include "_tc_handles.pxi"
+include "_tc_headers.pxi"
 include "_tc_files.pxi"
 include "_tc_options.pxi"
 include "_tc_open.pxi"

@@ -121,7 +121,7 @@ cdef class _Changes(_Rows):
             offset = self.handle.tdb.hdb.frec
             if self.popped_changes == self.handle.changes and self.popped and not tctdbdfunit(self.handle.tdb):
                 offset = self.popped  # else it would go over the holes of all that were taken before, each time
-            for key, raw in self._rows(&offset, 1, True):
+            for key, raw in self._rows(&offset, 1, RAW):
                 row = self._columns(key, PyBytes_AS_STRING(raw), <int>PyBytes_GET_SIZE(raw))
                 self._delete_all([key])
                 self.popped, self.popped_changes = offset, self.handle.changes
@@ -267,7 +267,7 @@ cdef class _Changes(_Rows):
         What came before it stays out: so a long walk can be cut into pieces.
         """
         check_key(key)
-        return _flatten(Batches(self, 256, False, key))
+        return _flatten(Batches(self, 256, KEYS, key))
 
     def keys_with_prefix(self, prefix, limit=None):
         """A list of the keys that begin with `prefix`, at most `limit`, in no order. It looks at every key.
@@ -308,7 +308,7 @@ cdef class _Changes(_Rows):
         self._enter()
         try:
             offset = self.handle.tdb.hdb.frec
-            while rows := self._rows(&offset, 256, True):
+            while rows := self._rows(&offset, 256, RAW):
                 for key, row in rows:
                     columns = self._columns(key, PyBytes_AS_STRING(row), <int>PyBytes_GET_SIZE(row))
                     if function(key, columns) is False:

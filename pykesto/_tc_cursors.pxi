@@ -21,6 +21,7 @@ cdef class IndexCursor:
     cdef bytes name
     cdef BDBCUR *cursor
     cdef uint64_t changes
+    cdef uint64_t given  # entries since it sought: more than there are mean that leaves lead in a circle
 
     def __init__(self, Table table not None, bytes name not None):
         self.table, self.name = table, name
@@ -45,6 +46,7 @@ cdef class IndexCursor:
             tcbdbcurdel(self.cursor)
         self.cursor = tcbdbcurnew(<TCBDB *>index.db)
         self.changes = self.table.handle.changes
+        self.given = 0
         return <TCBDB *>index.db
 
     cdef bint _found(self, TCBDB *bdb, bint found) except -1:
@@ -140,8 +142,11 @@ cdef class IndexCursor:
                     break
             try:
                 index = self.table._index(self.name)
+                self.given += len(entries)
+                if self.given > (<TCBDB *>index.db).rnum:
+                    note_damage((<TCBDB *>index.db).hdb, 0)
                 self.table._check_read("seek", len(entries) == count, tcbdbecode(<TCBDB *>index.db))
-            except Error:
+            except StorageError:
                 self.changes = UINT64_MAX  # where the cursor stands now is anybody's guess: it must seek again
                 raise
         finally:

@@ -62,3 +62,8 @@ cdef int first_error(TCTDB *tdb) noexcept:
         if code != TCESUCCESS and code != TCENOREC:
             return code
     return TCESUCCESS
+
+
+cdef object damage_of(str operation):
+    """What the thread's last call found in a file."""
+    return CorruptionError(f"{operation} found damage", path=os.fsdecode(damage.path), offset=damage.offset or None)

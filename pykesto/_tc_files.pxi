@@ -1,44 +1,6 @@
 # Looking at files before the library does, and what it would do wrong with them.
 
-cdef int HEADER_BYTES = 256
-cdef int FLAGS_OFFSET = 33
-cdef int FLAG_OPEN = 1
-cdef int OPTIONS_OFFSET = 36
-_MAGIC = b"ToKyO CaBiNeT"
 _WAIT_S = 0.01
-
-
-def _check_header(path, bytes header, Py_ssize_t size, int kind):
-    """Raise where a header would crash the library, or isn't one.
-
-    The library stores numbers in the byte order that it was built for; a damaged one is plausible in neither.
-    """
-    if len(header) < HEADER_BYTES:
-        raise CorruptionError(f"{size} bytes, less than a header", path=path, offset=0)
-    if not header.startswith(_MAGIC):
-        raise FormatError(f"{path} is no Tokyo Cabinet file", path=path)
-    if header[32] != kind:
-        expected = "a table" if kind == TCDBTTABLE else "an index"
-        raise FormatError(f"{path} is a Tokyo Cabinet file, but not {expected}", path=path)
-    if header[34] > 16 or header[35] > 20:
-        raise CorruptionError("the header's alignment or pool size is out of range", path=path, offset=34)
-    if not any(_is_plausible(header, size, order) for order in ("little", "big")):
-        raise CorruptionError("the header's sizes don't fit the file", path=path, offset=40)
-
-
-def _is_plausible(bytes header, Py_ssize_t size, str order):
-    buckets, rows, file_bytes, first_row = (int.from_bytes(header[at : at + 8], order) for at in (40, 48, 56, 64))
-    bucket_bytes = 8 if header[OPTIONS_OFFSET] & TDBTLARGE else 4
-    if header[32] == TCDBTBTREE:
-        # The entries of a leaf and of a node: the library allocates as many.
-        members = [int.from_bytes(header[at : at + 4], order) for at in (136, 140)]
-        if not all(0 < count < 1 << 20 for count in members):
-            return False
-    return (
-        buckets > 0
-        and rows <= file_bytes
-        and HEADER_BYTES + buckets * bucket_bytes < first_row <= file_bytes <= size
-    )
 
 
 cdef list index_files(bytes path):
@@ -102,13 +64,31 @@ cdef set_cloexec(TCHDB *hdb):
             fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.fcntl(fd, fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
 
 
+cdef extern from *:
+    """
+    /* Of a table that is written. The blocks are allocated first (_tc_io.h); without the archive only the buckets'. */
+    #ifdef PYKESTO_TC_ARCHIVE
+    #define KESTO_WRITER_MAP_BYTES (sizeof(void *) > 4 ? 1 << 30 : 1 << 26)
+    #else
+    #define KESTO_WRITER_MAP_BYTES 0
+    #endif
+    """
+    int64_t WRITER_MAP_BYTES "KESTO_WRITER_MAP_BYTES"
+
+
 cdef allocate_map(TCHDB *hdb):
     """Give the mapped part of the file its blocks now: a store into a hole of it on a full disk is SIGBUS."""
+    cdef int64_t size = min(os.fstat(hdb.fd).st_size, <int64_t>max(hdb.msiz, hdb.xmsiz))
+    cdef int64_t hole = 0
     cdef int failed
+    with suppress(OSError):  # a file system that can't tell where holes are
+        hole = os.lseek(hdb.fd, 0, os.SEEK_HOLE)
+    if hole >= size:
+        return
     with nogil:
-        failed = posix_fallocate(hdb.fd, 0, <int64_t>hdb.msiz)
-    if failed == ENOSPC:
-        raise StorageError("no space for the bucket array", errno=ENOSPC, path=os.fsdecode(hdb.path))
+        failed = posix_fallocate(hdb.fd, hole, size - hole)
+    if failed in (ENOSPC, EDQUOT, EFBIG):
+        raise StorageError("no space for the mapped part of the file", errno=failed, path=os.fsdecode(hdb.path))
 
 
 cdef require_space(object path, int64_t size):

@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <tcutil.h>
 #include <unistd.h>
 
@@ -127,17 +128,30 @@ KESTO_PWRITE(pwrite64)
 KESTO_PREAD(pread)
 KESTO_PREAD(pread64)
 
+/* The library lengthens a file before it stores into a mapping of it. A store into a hole is SIGBUS on a full disk, so the
+ * blocks are allocated here. */
+static int kesto_lengthen(int fd, int64_t from, int64_t to)
+{
+    do
+        errno = posix_fallocate(fd, from, to - from);
+    while (errno == EINTR);
+    return errno ? kesto_failed("posix_fallocate", TCETRUNC) : 0;
+}
+
 #define KESTO_FTRUNCATE(name) \
     int __real_##name(int fd, int64_t size); \
     int __wrap_##name(int fd, int64_t size) \
     { \
         int result; \
+        struct stat status; \
         if (kesto_closing.stage == KESTO_UNMAPPED) { \
             kesto_closing.stage = KESTO_TRUNCATED; \
             kesto_closing.fd = fd; \
         } \
         if (kesto_stopped()) \
             return kesto_closing.stage == KESTO_USABLE ? -1 : 0; \
+        if (kesto_closing.stage == KESTO_USABLE && fstat(fd, &status) == 0 && status.st_size < size) \
+            return kesto_lengthen(fd, status.st_size, size); \
         KESTO_RETRY(result, __real_##name(fd, size)); \
         return result < 0 ? kesto_failed("ftruncate", TCETRUNC) : result; \
     }

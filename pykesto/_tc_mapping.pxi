@@ -1,5 +1,11 @@
 # The rows of a table, as a mapping of bytes to dicts of bytes and as the library stores them.
 
+cdef enum:  # of each row
+    KEYS, RAW, ROWS
+
+cdef int64_t _BATCH_BYTES = 1 << 20  # of rows that are read ahead
+
+
 cdef class _Rows(_OpenTable):
     """Getting, putting, deleting and iterating."""
 
@@ -9,27 +15,54 @@ cdef class _Rows(_OpenTable):
         For engines that decode rows by themselves: no dict is built. A varint holds 7 bits a byte, lowest first, every
         byte but the last complemented: 300 is `d3 02`.
         """
-        cdef int key_size = size_of(key)
-        cdef int size = 0
-        cdef void *row
+        cdef Block block
         self._enter()
         try:
-            row = tchdbget(self.handle.tdb.hdb, PyBytes_AS_STRING(key), key_size, &size)
-            if row is not NULL and not io_failure.error:
-                return take(row, size)
-            tcfree(row)
-            self._check_read("get", row is not NULL, tctdbecode(self.handle.tdb))
-            return None
+            if not self._find(key, &block):
+                return None
+            try:
+                return PyBytes_FromStringAndSize(block.value, block.value_size)
+            finally:
+                let_go(&block)
         finally:
             release(self.handle)
+
+    @cython.final
+    cdef bint _find(self, bytes key, Block *block) except -1:
+        """Find a row in the file, and let go of it then; the caller holds the lock."""
+        cdef TCHDB *hdb = self.handle.tdb.hdb
+        cdef int found = find_record(hdb, PyBytes_AS_STRING(key), size_of(key), block)
+        if found != FOUND:
+            self._check_read("get", False, tchdbecode(hdb))
+            return False
+        if not hdb.zmode:
+            return True
+        # Compressed; the library does that.
+        let_go(block)
+        block.copy = tchdbget(hdb, PyBytes_AS_STRING(key), size_of(key), &block.value_size)
+        block.value = <const char *>block.copy
+        self._check_read("get", block.copy is not NULL, tchdbecode(hdb))
+        return True
 
     def get(self, key, default=None):
         """The row of `key`, a dict of bytes to bytes, or `default`."""
         check_key(key)
-        cdef bytes row = self.get_raw(key)
-        if row is None:
-            return default
-        return self._columns(key, PyBytes_AS_STRING(row), <int>PyBytes_GET_SIZE(row))
+        row = self._get(key)
+        return default if row is None else row
+
+    @cython.final
+    cdef dict _get(self, bytes key):
+        cdef Block block
+        self._enter()
+        try:
+            if not self._find(key, &block):
+                return None
+            try:
+                return self._columns(key, block.value, block.value_size)
+            finally:
+                let_go(&block)
+        finally:
+            release(self.handle)
 
     @cython.final
     cdef dict _columns(self, bytes key, const char *row, int size):
@@ -39,25 +72,32 @@ cdef class _Rows(_OpenTable):
         return columns
 
     def __getitem__(self, key):
-        row = self.get(key)
+        check_key(key)
+        row = self._get(key)
         if row is None:
             raise KeyError(key)
         return row
 
     def __contains__(self, key):
         check_key(key)
-        cdef int key_size = size_of(key)
+        cdef Block block
         self._enter()
         try:
-            found = tchdbvsiz(self.handle.tdb.hdb, PyBytes_AS_STRING(key), key_size) >= 0
-            self._check_read("get", found, tctdbecode(self.handle.tdb))
+            found = self._find(key, &block)
+            if found:
+                let_go(&block)
             return found
         finally:
             release(self.handle)
 
     def __setitem__(self, key, row):
         check_key(key)
-        self._put(key, map_of_dict(row))
+        cdef Packed packed
+        pack(row, &packed)
+        try:
+            self._put(key, packed.data, packed.size)
+        finally:
+            free(packed.data)
 
     def put(self, key, row):
         """Store `row`, a mapping of bytes to bytes, under `key`; same as `table[key] = row`.
@@ -77,7 +117,8 @@ cdef class _Rows(_OpenTable):
         Raises:
             UsageError: a malformed row, one column twice, or what `put` refuses.
         """
-        self._put(key, map_of_raw(row))
+        check_raw(row)
+        self._put(key, PyBytes_AS_STRING(row), <int>PyBytes_GET_SIZE(row))
 
     def apply_raw(self, list changes not None):
         """Store rows given in the layout of `get_raw`, or delete them; a key that is not there is no error.
@@ -92,7 +133,7 @@ cdef class _Rows(_OpenTable):
             UsageError: a malformed row, or what `put` refuses; nothing was changed.
             tc.Error: the library failed; the changes before it were made.
         """
-        cdef list own = list(changes)  # keeps the keys alive, whatever another thread does to the caller's list
+        cdef list own = list(changes)  # keeps keys and rows alive, whatever another thread does to the caller's list
         cdef Py_ssize_t count = len(own), i
         cdef Change *made = <Change *>calloc(count + 1, sizeof(Change))
         cdef bytes key
@@ -108,7 +149,10 @@ cdef class _Rows(_OpenTable):
                     made[i].key_size = size_of(key)
                     if made[i].key_size == 0:
                         raise UsageError(EMPTY_KEY)
-                    if row is not None:
+                    if row is not None and self.handle.tdb.inum == 0:
+                        check_raw(row)
+                        made[i].row, made[i].row_size = PyBytes_AS_STRING(row), <int>PyBytes_GET_SIZE(row)
+                    elif row is not None:
                         made[i].columns = map_of_raw(row)
                         self._check_indexable(made[i].key, made[i].key_size, made[i].columns)
                     else:
@@ -132,11 +176,7 @@ cdef class _Rows(_OpenTable):
         with nogil:
             io_begin()
             for i in range(count):
-                if changes[i].columns != NULL:
-                    done = tctdbput(tdb, changes[i].key, changes[i].key_size, changes[i].columns)
-                else:
-                    done = tctdbout(tdb, changes[i].key, changes[i].key_size)
-                    done = done or tctdbecode(tdb) == TCENOREC
+                done = make(tdb, &changes[i])
                 if not done or io_failure.error:
                     break
             error = io_errno()
@@ -144,27 +184,21 @@ cdef class _Rows(_OpenTable):
         return self._check_write(operation, done, error)
 
     @cython.final
-    cdef int _put(self, bytes key, TCMAP *columns) except -1:
-        """Store a map, and free it."""
-        cdef const char *name = PyBytes_AS_STRING(key)
-        cdef int key_size, error
-        cdef bint done
+    cdef int _put(self, bytes key, const char *row, int size) except -1:
+        """Store a row in the library's own layout."""
+        cdef Change change = [PyBytes_AS_STRING(key), size_of(key), NULL, row, size]
+        if change.key_size == 0:
+            raise UsageError(EMPTY_KEY)
+        self._enter_to_write("put")
         try:
-            key_size = size_of(key)
-            if key_size == 0:
-                raise UsageError(EMPTY_KEY)
-            self._enter_to_write("put")
-            try:
-                self._check_indexable(name, key_size, columns)
-                with nogil:
-                    done = tctdbput(self.handle.tdb, name, key_size, columns)
-                    error = io_errno()
-                self.handle.changes += 1
-                self._check_write("put", done, error)
-            finally:
-                release(self.handle)
+            if self.handle.tdb.inum:
+                change.columns, change.row = tcmapload(row, size), NULL
+                self._check_indexable(change.key, change.key_size, change.columns)
+            self._make("put", &change, 1)
         finally:
-            tcmapdel(columns)
+            if change.columns is not NULL:
+                tcmapdel(change.columns)
+            release(self.handle)
         return 0
 
     @cython.final
@@ -245,16 +279,16 @@ cdef class _Rows(_OpenTable):
     def __iter__(self):
         """The keys, in no order. Any number of iterations may run at once; a change of the table ends them all
         with RuntimeError: take `list(table)` first."""
-        return _flatten(Batches(self, 256, False))
+        return _flatten(Batches(self, 256, KEYS))
 
     def keys(self):
         return KeysView(self)
 
     def values(self):
-        return ValuesView(self)
+        return _Values(self)
 
     def items(self):
-        return ItemsView(self)
+        return _Items(self)
 
     def pop(self, key, *default):
         """Remove a row and return it; `default` where there is none, else KeyError."""
@@ -291,7 +325,7 @@ cdef class _Rows(_OpenTable):
         """
         if count < 1:
             raise UsageError("count must be at least 1")
-        return Batches(self, count, True)
+        return Batches(self, count, RAW)
 
     # For the iterators and queries below; the caller holds the lock
 
@@ -306,36 +340,37 @@ cdef class _Rows(_OpenTable):
         return hdb.iter
 
     @cython.final
-    cdef list _rows(self, uint64_t *offset, int count, bint whole):
-        """The next keys, or pairs of key and row, from a place in the file that moves on. The library has one
-        iterator: it is set to our place before each batch."""
+    cdef list _rows(self, uint64_t *offset, int count, int what):
+        """The next rows from a place in the file, which moves on. The library has one iterator; this is none."""
         cdef TCHDB *hdb = self.handle.tdb.hdb
         cdef list rows = []
-        cdef void *key
-        cdef int size
-        cdef TCXSTR *name = tcxstrnew()
-        cdef TCXSTR *row = tcxstrnew()
-        hdb.iter = offset[0]
-        try:
-            while len(rows) < count:
-                if whole:
-                    if not tchdbiternext3(hdb, name, row):
-                        break
-                    rows.append((
-                        PyBytes_FromStringAndSize(<char *>tcxstrptr(name), tcxstrsize(name)),
-                        PyBytes_FromStringAndSize(<char *>tcxstrptr(row), tcxstrsize(row)),
-                    ))
-                else:
-                    key = tchdbiternext(hdb, &size)
-                    if key is NULL:
-                        break
-                    rows.append(take(key, size))
-        finally:
-            tcxstrdel(name)
-            tcxstrdel(row)
-        self._check_read("iterate", len(rows) == count, tchdbecode(hdb))
-        offset[0] = hdb.iter
+        cdef int64_t room = _BATCH_BYTES if what == ROWS else INT64_MAX
+        cdef bint more = True
+        cdef Block block
+        while more and len(rows) < count and room > 0:
+            more = next_record(hdb, offset, &block)
+            if more:
+                room -= block.value_size
+                try:
+                    rows.append(self._item(&block, what))
+                finally:
+                    let_go(&block)
+        self._check_read("iterate", more, tchdbecode(hdb))
         return rows
+
+    @cython.final
+    cdef object _item(self, Block *block, int what):
+        """A key, or a pair of it and its row, raw or as a dict."""
+        cdef bytes key = PyBytes_FromStringAndSize(block.key, block.key_size)
+        if what == KEYS:
+            return key
+        if self.handle.tdb.hdb.zmode:
+            let_go(block)
+            if not self._find(key, block):
+                raise CorruptionError(f"row {key!r} is not found by its key", path=self.path, offset=block.offset)
+        if what == RAW:
+            return key, PyBytes_FromStringAndSize(block.value, block.value_size)
+        return key, self._columns(key, block.value, block.value_size)
 
 
 @cython.final
@@ -346,10 +381,10 @@ cdef class Batches:
     cdef uint64_t offset
     cdef uint64_t changes
     cdef int count
-    cdef bint whole
+    cdef int what
 
-    def __init__(self, Table table not None, int count, bint whole, bytes start=None):
-        self.table, self.count, self.whole = table, count, whole
+    def __init__(self, Table table not None, int count, int what, bytes start=None):
+        self.table, self.count, self.what = table, count, what
         table._enter()
         try:
             self.offset = table.handle.tdb.hdb.frec if start is None else table._offset_of(start)
@@ -365,12 +400,24 @@ cdef class Batches:
         try:
             if self.changes != self.table.handle.changes:
                 raise RuntimeError("the table changed during iteration; take a list of the keys first")
-            rows = self.table._rows(&self.offset, self.count, self.whole)
+            rows = self.table._rows(&self.offset, self.count, self.what)
         finally:
             release(self.table.handle)
         if not rows:
             raise StopIteration
         return rows
+
+
+class _Items(ItemsView):
+    """The rows with their keys, read in batches and not one by one."""
+
+    def __iter__(self):
+        return _flatten(Batches(self._mapping, 256, ROWS))
+
+
+class _Values(ValuesView):
+    def __iter__(self):
+        return (row for _, row in _flatten(Batches(self._mapping, 256, ROWS)))
 
 
 def _flatten(batches):

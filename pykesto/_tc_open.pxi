@@ -10,6 +10,7 @@ cdef class _OpenTable:
     cdef bytes path_bytes
     cdef _Options options
     cdef bint names_changed
+    cdef bint movable  # records may be moved: see `_check_movable`
     cdef object broken  # the error of the write that failed
     cdef object __weakref__
 
@@ -167,18 +168,13 @@ cdef class _OpenTable:
                     fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except OSError:
                     return False
-            self._check_file(self.path_bytes, fd, TCDBTTABLE)
+            self._check_file(self.path_bytes, fd, TCDBTTABLE, mode)
             for path in index_files(self.path_bytes):
                 with open(path, "rb", buffering=0) as file:
-                    self._check_file(path, file.fileno(), TCDBTBTREE)
+                    self._check_file(path, file.fileno(), TCDBTBTREE, mode)
             if verifying:
                 for problem in problems_of(self.path_bytes, fd, self.options.codec):
                     raise problem
-            if not locking and not mode & TDBOWRITER and os.path.exists(self.path_bytes + b".wal"):
-                raise UsageError(
-                    f"{self.path} has a transaction under way, or cut short",
-                    hint="open it with lock=True: the reader would roll that transaction back under its writer",
-                )
         finally:
             os.close(fd)
         return True
@@ -193,9 +189,8 @@ cdef class _OpenTable:
         return True
 
     @cython.final
-    cdef _check_file(self, bytes path, int fd, int kind):
-        header = read_at(fd, HEADER_BYTES, 0)
-        _check_header(os.fsdecode(path), header, os.fstat(fd).st_size, kind)
+    cdef _check_file(self, bytes path, int fd, int kind, int mode):
+        header = check_file(path, fd, kind, mode)
         check_codec(path, header, self.options.codec is not None)
 
     cdef _settle(self, bint writing):
@@ -206,6 +201,23 @@ cdef class _OpenTable:
             if path not in found:
                 raise CorruptionError("Tokyo Cabinet can't open this index", path=os.fsdecode(path))
         self._adopt(writing)
+        self.movable = False
+        if writing and self.options.defrag_steps:
+            self._check_movable()
+
+    cdef _check_movable(self):
+        """Look at all records once before the library moves any; the caller has the table to itself."""
+        cdef TCTDB *tdb = self.handle.tdb
+        cdef bint sound = True
+        cdef int i
+        if self.movable:
+            return
+        with nogil:
+            io_begin()
+            for i in range(-1, tdb.inum):
+                sound = sound and is_forest(tdb.hdb if i < 0 else (<TCBDB *>tdb.idxs[i].db).hdb)
+        self._check_read("defrag", sound, TCEMISC)
+        self.movable = True
 
     cdef _adopt(self, bint writing):
         """After files were opened, or opened anew."""
@@ -305,23 +317,29 @@ cdef class _OpenTable:
     @cython.final
     cdef int _check_read(self, str operation, bint done, int code) except -1:
         """After a call that reads. The next one may succeed, so the library must forget this one."""
-        if (done or code == TCENOREC) and not io_failure.error and not self._codec_raised():
+        if (done or code == TCENOREC) and not io_failure.error and not damage.found and not self._codec_raised():
             return 0
-        cdef Failure failure = failure_of(code, io_errno())
+        raised = self._failed(operation, failure_of(code, io_errno()))
         forget_errors(self.handle.tdb)
         self._raise_codec()
-        raise error_of(failure, operation, self.path)
+        raise raised
+
+    @cython.final
+    cdef object _failed(self, str operation, Failure failure, str hint=""):
+        if damage.found and not io_failure.error:
+            return damage_of(operation)
+        return error_of(failure, operation, self.path, hint)
 
     @cython.final
     cdef int _check_write(self, str operation, bint done, int error) except -1:
         """After a call that writes: the table takes no more writes once one has failed."""
-        if done and not io_failure.error and not self._codec_raised():
+        if done and not io_failure.error and not damage.found and not self._codec_raised():
             return 0
         cdef Failure failure = failure_of(first_error(self.handle.tdb), error)
         forget_errors(self.handle.tdb)
         if failure.code in (TCENOFILE, TCENOPERM, TCEOPEN) and self._began_nothing(operation):
             raise error_of(failure, operation, self.path)
-        failed = error_of(failure, operation, self.path, "nothing more is written to this table: close it")
+        failed = self._failed(operation, failure, "nothing more is written to this table: close it")
         if self.broken is None:
             self.broken = error_again(failed)
         self._raise_codec()

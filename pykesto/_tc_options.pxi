@@ -63,7 +63,7 @@ cdef class _Options:
         self.cache_leaves = within("cache_leaves", cache_leaves, 0, 1 << 30)
         self.cache_nodes = within("cache_nodes", cache_nodes, 0, 1 << 30)
         if map_bytes is None:
-            map_bytes = 0 if writing else MAPPED_BYTES_MAX
+            map_bytes = WRITER_MAP_BYTES if writing else MAPPED_BYTES_MAX
         self.map_bytes = within("map_bytes", map_bytes, 0, MAPPED_BYTES_MAX)
         self.defrag_steps = within("defrag_steps", defrag_steps, 0, 1 << 30)
         self.inverted_bytes = within("inverted_bytes", inverted_bytes, 0, 1 << 40)

@@ -57,6 +57,9 @@ cdef class Query(_Search):
         if self.window[0] == 0:
             self.last_hint = ""
             return []
+        cdef TDBIDX *index = self._sole_index()
+        if index is not NULL:
+            return self._entries(index)
         cdef _Plan plan = _Plan(self)
         if plan.plain:
             return self._search(plan.searches[0], self.order, self.window)
@@ -72,6 +75,39 @@ cdef class Query(_Search):
         keys = cut(keys, self.window)
         self.last_hint = "".join(hints) + f"put together row by row: {len(keys)}\n"
         return keys
+
+    cdef TDBIDX *_sole_index(self) noexcept:
+        """The lexical index whose entries are all that the query asks for, or NULL."""
+        if len(self.conditions) != 1 or self.order is not None:
+            return NULL
+        cdef tuple condition = <tuple>self.conditions[0]
+        if condition[1] != TDBQCSTREQ or not condition[0]:
+            return NULL
+        cdef TDBIDX *index = self.table._index(condition[0])
+        return index if index is not NULL and index.type == TDBITLEXICAL else NULL
+
+    cdef list _entries(self, TDBIDX *index):
+        """The keys that an index has for one value. The library stops at the first value that goes on with a NUL."""
+        cdef bytes value = self.conditions[0][2]
+        cdef int64_t most = self.window[0] + self.window[1] if self.window[0] >= 0 else INT64_MAX
+        cdef const char *start = PyBytes_AS_STRING(value)
+        cdef int size = size_of(value)
+        cdef TCLIST *found = tclistnew()
+        cdef int code
+        try:
+            forget_errors(self.table.handle.tdb)
+            with nogil:
+                gather_equal(<TCBDB *>index.db, start, size, most, found)
+            code = first_error(self.table.handle.tdb)
+            self.table._check_read("search", code == TCESUCCESS, code)
+            keys = list_of(found)
+        finally:
+            tclistdel(found)
+        name = (<bytes>index.name).decode("utf-8", "replace")
+        self.last_hint = (
+            f'using an index: "{name}" asc (STREQ)\nresult set size: {len(keys)}\nleaving the natural order\n'
+        )
+        return cut(keys, self.window) if self.window[1] else keys
 
     cdef list _search(self, list conditions, tuple order, tuple window):
         """What the library finds."""
@@ -250,6 +286,26 @@ cdef bint tangled(TDBIDX *index, bytes value) noexcept:
             tcbdbcurnext(cursor)
     tcbdbcurdel(cursor)
     return found
+
+
+cdef void gather_equal(TCBDB *bdb, const char *value, int size, int64_t most, TCLIST *found) noexcept nogil:
+    """Append the keys of the entries of a value, at most so many. An entry is the value, a NUL, two bytes of a hash."""
+    cdef BDBCUR *cursor = tcbdbcurnew(bdb)
+    cdef const char *entry
+    cdef const char *key
+    cdef int entry_size, key_size
+    cdef bint more = tcbdbcurjump(cursor, value, size + 1)
+    while more and tclistnum(found) < most:
+        entry = <const char *>tcbdbcurkey3(cursor, &entry_size)
+        if entry is NULL or entry_size <= size or memcmp(entry, value, size + 1) != 0:
+            break
+        if entry_size == size + 3:
+            key = <const char *>tcbdbcurval3(cursor, &key_size)
+            if key is NULL:
+                break
+            tclistpush(found, key, key_size)
+        more = tcbdbcurnext(cursor)
+    tcbdbcurdel(cursor)
 
 
 cdef list list_of(TCLIST *found):

@@ -41,25 +41,6 @@ cdef int check_key(object key) except -1:
     return 0
 
 
-cdef inline int64_t varint(const unsigned char **at, const unsigned char *end) noexcept nogil:
-    """Read a size and move `at` past it; -1 where there is none. The library stores 7 bits a byte, lowest first,
-    and complements every byte but the last."""
-    cdef uint64_t number = 0
-    cdef int shift = 0
-    cdef unsigned char byte
-    while at[0] < end and shift <= 28:
-        byte = at[0][0]
-        at[0] += 1
-        if byte < 0x80:
-            number |= (<uint64_t>byte) << shift
-            if number > <uint64_t>INT_MAX or (byte == 0 and shift > 0):
-                return -1
-            return <int64_t>number
-        number |= (<uint64_t>(byte ^ 0xFF)) << shift
-        shift += 7
-    return -1
-
-
 cdef struct Column:
     const char *name
     int name_size
@@ -70,7 +51,18 @@ cdef struct Column:
 cdef struct Change:
     const char *key
     int key_size
-    TCMAP *columns  # NULL: delete
+    TCMAP *columns
+    const char *row  # in the library's own layout, where no index asks for columns; with neither, delete
+    int row_size
+
+
+cdef bint make(TCTDB *tdb, Change *change) noexcept nogil:
+    """Make a change that was checked. Where no index asks for it, the library need not read the old row."""
+    if change.row is not NULL:
+        return tchdbput(tdb.hdb, change.key, change.key_size, change.row, change.row_size)
+    if change.columns is not NULL:
+        return tctdbput(tdb, change.key, change.key_size, change.columns)
+    return tctdbout(tdb, change.key, change.key_size) or tctdbecode(tdb) == TCENOREC
 
 
 cdef inline bint next_column(const unsigned char **at, const unsigned char *end, Column *column) noexcept nogil:
@@ -109,8 +101,10 @@ cdef str EMPTY_KEY = "the key is empty; Tokyo Cabinet can't store that"
 cdef str EMPTY_NAME = "row has a column with an empty name; Tokyo Cabinet can't store that"
 
 
-cdef TCMAP *map_of_raw(bytes row) except NULL:
-    """The library's map of a row in its own layout, checked strictly; the caller frees it."""
+cdef int check_raw(object row) except -1:
+    """Whether a row in the library's own layout is one that could have come from a dict."""
+    if not isinstance(row, bytes):
+        raise TypeError(f"row must be bytes, not {type(row).__name__}")
     cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(row)
     cdef const unsigned char *end = at + size_of(row)
     cdef Column column
@@ -121,18 +115,43 @@ cdef TCMAP *map_of_raw(bytes row) except NULL:
         if column.name_size == 0:
             raise UsageError(EMPTY_NAME)
         count += 1
-    cdef TCMAP *columns = tcmapload(PyBytes_AS_STRING(row), <int>PyBytes_GET_SIZE(row))
-    if tcmaprnum(columns) != count:
-        tcmapdel(columns)
+    if not names_differ(<const unsigned char *>PyBytes_AS_STRING(row), end, count):
         raise UsageError("row holds one column twice")
-    return columns
+    return 0
 
 
-cdef TCMAP *map_of_dict(object row) except NULL:
-    """The library's map of a mapping of columns; the caller frees it."""
-    if not isinstance(row, Mapping):
-        raise TypeError(f"row must be a mapping of bytes to bytes, not {type(row).__name__}")
-    cdef dict columns = row if type(row) is dict else dict(row)
+cdef bint names_differ(const unsigned char *row, const unsigned char *end, uint64_t count) noexcept nogil:
+    """Whether no two columns of a sound row have one name."""
+    cdef Column columns[16]
+    cdef uint64_t i, j
+    cdef TCMAP *all_columns
+    if count > 16:
+        all_columns = tcmapload(row, <int>(end - row))
+        i = tcmaprnum(all_columns)
+        tcmapdel(all_columns)
+        return i == count
+    for i in range(count):
+        next_column(&row, end, &columns[i])
+        for j in range(i):
+            if columns[i].name_size == columns[j].name_size and not memcmp(
+                columns[i].name, columns[j].name, columns[i].name_size
+            ):
+                return False
+    return True
+
+
+cdef struct Packed:
+    char *data  # from malloc; whoever has it frees it
+    int size
+
+
+cdef int pack(object row, Packed *packed) except -1:
+    """A mapping of columns in the library's own layout."""
+    if type(row) is not dict:
+        if not isinstance(row, Mapping):
+            raise TypeError(f"row must be a mapping of bytes to bytes, not {type(row).__name__}")
+        row = dict(row)
+    cdef dict columns = row
     cdef int64_t size = 0
     for name, value in columns.items():
         if not isinstance(name, bytes):
@@ -144,14 +163,43 @@ cdef TCMAP *map_of_dict(object row) except NULL:
         size += size_of(name) + size_of(value) + 10
     if size > RECORD_BYTES_MAX:
         raise UsageError(f"row of {size} bytes; Tokyo Cabinet stores at most {RECORD_BYTES_MAX}")
-    cdef TCMAP *columns_map = tcmapnew2(<unsigned int>(len(columns) * 2 + 1))
+    packed.data = <char *>malloc(size + 1)
+    if packed.data is NULL:
+        raise MemoryError
+    cdef char *at = packed.data
     for name, value in columns.items():
-        tcmapput(
-            columns_map,
-            PyBytes_AS_STRING(name), <int>PyBytes_GET_SIZE(name),
-            PyBytes_AS_STRING(value), <int>PyBytes_GET_SIZE(value),
-        )
-    return columns_map
+        at = put_bytes(at, <bytes>name)
+        at = put_bytes(at, <bytes>value)
+    packed.size = <int>(at - packed.data)
+    return 0
+
+
+cdef inline char *put_bytes(char *at, bytes text) noexcept:
+    """Write a size and bytes; where they end."""
+    cdef size_t size = <size_t>PyBytes_GET_SIZE(text)
+    cdef size_t rest = size
+    while rest >= 0x80:
+        at[0] = <char>((rest & 0x7F) ^ 0xFF)
+        at += 1
+        rest >>= 7
+    at[0] = <char>rest
+    memcpy(at + 1, PyBytes_AS_STRING(text), size)
+    return at + 1 + size
+
+
+cdef TCMAP *map_of_raw(bytes row) except NULL:
+    """The library's map of a row in its own layout; the caller frees it."""
+    check_raw(row)
+    return tcmapload(PyBytes_AS_STRING(row), <int>PyBytes_GET_SIZE(row))
+
+
+cdef TCMAP *map_of_dict(object row) except NULL:
+    """The library's map of a mapping of columns; the caller frees it."""
+    cdef Packed packed
+    pack(row, &packed)
+    cdef TCMAP *columns = tcmapload(packed.data, packed.size)
+    free(packed.data)
+    return columns
 
 
 cdef bint is_ordered(int kind) noexcept:

@@ -23,15 +23,11 @@ cdef class _Search:
     def items(self):
         """Iterate over (key, row). The keys are those of this moment; each row is read when it is asked for, and left
         out if it was deleted meanwhile."""
-        for key in self._keys():
-            row = self.table.get(key)
-            if row is not None:
-                yield key, row
+        return Found(self, True)
 
     def rows(self):
         """Iterate over the rows, dicts of bytes."""
-        for _, row in self.items():
-            yield row
+        return Found(self, False)
 
     def columns(self, *names):
         """Iterate over the rows, with these columns alone; those that a row lacks are left out.
@@ -152,6 +148,32 @@ cdef class _Search:
 
     def __bool__(self):
         raise TypeError("a query is neither true nor false", "use first() is None, or count()")
+
+
+@cython.final
+cdef class Found:
+    """An iterator over what a search found: see `_Search.items` and `_Search.rows`."""
+
+    cdef Table table
+    cdef list keys
+    cdef Py_ssize_t place
+    cdef bint paired
+
+    def __init__(self, _Search search not None, bint paired):
+        self.table, self.keys, self.paired = search.table, search._keys(), paired
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef bytes key
+        while self.place < len(self.keys):
+            key = <bytes>self.keys[self.place]
+            self.place += 1
+            row = self.table._get(key)
+            if row is not None:
+                return (key, row) if self.paired else row
+        raise StopIteration
 
 
 @cython.final

@@ -21,8 +21,10 @@ cdef class Table(_Upkeep):
         tsync: sync to the disk at each transaction.
         cache_rows, cache_leaves, cache_nodes: rows, and leaves and nodes of each index, kept in memory; 0 is the
             library's none, 4,096, 512.
-        map_bytes: how much of the file is mapped; None is all of it for a reader, and for a writer only the
-            bucket array, since growing a mapped file on a full disk kills the process.
+        map_bytes: how much of the file is mapped; None is all of it for a reader, and the first GB for a writer, whose
+            new blocks are allocated before they are written: a mapped file that grows on a full disk would kill the
+            process. On a file system that copies what it changes (btrfs, ZFS) that is no promise: 0 maps only the
+            buckets.
         defrag_steps: fill holes between rows as they arise, this many at a time; 0 doesn't.
         inverted_bytes, inverted_ratio: how much a token or qgram index may gather before it is written, and the part of
             it that is written then; 0 is the library's 64 MB, and 0.01.
@@ -117,7 +119,7 @@ cdef class Table(_Upkeep):
         cdef const unsigned char *end
         cdef str reason
         while True:
-            rows = self._rows(&offset, 1000, True)
+            rows = self._rows(&offset, 1000, RAW)
             if not rows:
                 return
             for key, row in rows:

@@ -189,6 +189,7 @@ cdef class _Upkeep(_Changes):
         cdef bint done
         self._enter_to_maintain("defrag")
         try:
+            self._check_movable()
             tdb = self.handle.tdb
             self.handle.changes += 1
             with nogil:

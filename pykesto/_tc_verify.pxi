@@ -87,7 +87,7 @@ cdef class _Walk:
         self.view, self.map = view, &view[0]
         self.apow, self.storage = header[34], header[OPTIONS_OFFSET]
         self.width = 8 if self.storage & TDBTLARGE else 4
-        self.big = not _is_plausible(header, size, "little")
+        self.big = _order_of(header, size) == "big"
         self.bnum, self.rnum, self.fsiz, self.frec = (self._word(i, 8) for i in (40, 48, 56, 64))
 
     cdef _wrong(self, str message, uint64_t offset):
@@ -190,9 +190,16 @@ cdef class _Walk:
             step = varint64(&at, end)
             size = varint64(&at, end) if step >= 0 else -1
             offset += <uint64_t>step << self.apow
-            if size < 0 or offset not in self.free_blocks or self._word(offset + 1, 4) != <uint64_t>size << self.apow:
+            if size <= 0 or not self._is_free(offset, <uint64_t>size << self.apow):
                 self._wrong("the pool of free blocks names what is none", at - self.map)
                 return
+
+    cdef bint _is_free(self, uint64_t offset, uint64_t size):
+        """Whether free blocks, one or several that the pool joined, fill the place."""
+        cdef uint64_t end = offset + size
+        while offset < end and offset in self.free_blocks:
+            offset += self._word(offset + 1, 4)
+        return offset == end
 
     # What records hold
 

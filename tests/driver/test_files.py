@@ -189,15 +189,15 @@ def test_optimize_and_vanish_keep_the_indexes(closed: Path) -> None:
         assert list(table.query.col("age").equals("7")) == [b"ann"]
 
 
-def test_only_the_buckets_are_mapped_for_writing(closed: Path) -> None:
+def test_how_much_of_a_file_is_mapped(closed: Path) -> None:
     def mapped() -> int:
         lines = Path("/proc/self/maps").read_text().splitlines()
         ranges = [line.split()[0].split("-") for line in lines if line.endswith(str(closed))]
         return sum(int(end, 16) - int(start, 16) for start, end in ranges)
 
-    with tc.Table(closed, "w") as table:
+    with tc.Table(closed, "w", map_bytes=0) as table:
         table[b"big"] = {b"v": b"x" * 1_000_000}
-        assert mapped() < 10_000
+        assert mapped() < 10_000  # the buckets
     with tc.Table(closed) as table:
         assert mapped() > 1_000_000
         assert len(table[b"big"][b"v"]) == 1_000_000
@@ -205,12 +205,27 @@ def test_only_the_buckets_are_mapped_for_writing(closed: Path) -> None:
         assert mapped() == 1 << 20
 
 
+@pytest.mark.skipif(
+    "libtokyocabinet" in Path("/proc/self/maps").read_text(), reason="the shared library's calls are its own"
+)
+def test_blocks_are_allocated_before_they_are_written_through_the_map(closed: Path) -> None:
+    with tc.Table(closed, "w") as table:
+        for number in range(100):
+            table[b"%d" % number] = {b"v": b"x" * 1000}
+            status = closed.stat()
+            assert status.st_blocks * 512 >= status.st_size
+    os.truncate(closed, closed.stat().st_size + 100_000)  # a hole, as a copy that skips zeros would leave
+    with tc.Table(closed, "w"):
+        status = closed.stat()
+        assert status.st_blocks * 512 >= status.st_size
+
+
 FULL = """
 import os, resource, signal, sys
 from pykesto import tc
 from pykesto.errors import StorageError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-table = tc.Table(sys.argv[1], "w")
+table = tc.Table(sys.argv[1], "w", map_bytes=eval(sys.argv[2]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 try:
     for i in range(1000):
@@ -221,8 +236,10 @@ except StorageError as error:
 """
 
 
-def test_a_full_disk_is_an_error_not_a_signal(closed: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", FULL, str(closed)], capture_output=True, text=True)
+@pytest.mark.parametrize("map_bytes", [None, 0])
+def test_a_full_disk_is_an_error_not_a_signal(closed: Path, map_bytes: int | None) -> None:
+    command = [sys.executable, "-c", FULL, str(closed), str(map_bytes)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "Error put True\n"), done.stderr
 
 

@@ -50,6 +50,17 @@ def test_a_sound_table_has_no_problems(path: Path, options: dict[str, Any]) -> N
     assert tc.verify(path, codec=codec) == []
 
 
+def test_free_blocks_that_the_pool_joined_are_sound(path: Path) -> None:
+    with tc.Table(path, "n", bnum=5000) as table:
+        table.update((b"%04d" % number, {b"a": b"x" * 50}) for number in range(5000))
+        for number in range(1000, 4000):  # more than the pool holds one by one
+            del table[b"%04d" % number]
+    assert tc.verify(path) == []
+    with tc.Table(path, "w") as table:
+        table[b"new"] = {b"a": b"x" * 1000}  # into joined blocks
+    assert tc.verify(path) == []
+
+
 SUFFIXES = ["", ".idx..lex", ".idx.a.lex", ".idx.b.dec", ".idx.w.tok", ".idx.q.qgr"]
 
 
