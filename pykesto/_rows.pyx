@@ -563,9 +563,9 @@ cdef class TableCore:
                 if row._base is not None and row._state != DELETED:
                     done = _difference(policies, row._base, changes[row._key])
                     if done is not None:
-                        rows[row._key] = done
+                        rows[row._key] = policies, done
                         self._merging.append((row, changes[row._key]))
-        return _Merge(policies, rows) if rows else None
+        return _Merge(rows) if rows else None
 
     def require_indexes(self):
         """None: a table has the indexes that were made by hand."""

@@ -73,13 +73,12 @@ class Predicate(Protocol):
 class Merge:
     """How rows of a table may be merged with what other commits made of them; see `pykesto.merging`.
 
-    `policies` has every column of the table that has one. `rows` has, for rows whose session changed only such
-    columns, what it did to each: an encoded operand, by the column's policy: what was added (counter, set_add), or
+    `rows` has, for rows whose session changed only columns with a policy, the policies of all its columns that have
+    one, and what was done to each: an encoded operand, by the column's policy: what was added (counter, set_add), or
     the value written (max, min, last; None: the column was taken out).
     """
 
-    policies: dict[str, str]
-    rows: dict[bytes, dict[str, bytes | None]]
+    rows: dict[bytes, tuple[dict[str, str], dict[str, bytes | None]]]
 
 
 @dataclass(frozen=True, slots=True)

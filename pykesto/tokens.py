@@ -24,8 +24,11 @@ _SIGNATURE_BYTES = 16
 _CHECK_KEY = b""  # an unsigned token has a checksum by the same means
 
 
+OBJECTS = ""  # in place of a table's name: the key is an object's id
+
+
 class Edited(NamedTuple):
-    """What a token names: a row of a table, and the number of the commit that wrote it."""
+    """What a token names: a row of a table, or an object, and the number of the commit that wrote it."""
 
     table: str
     key: Any

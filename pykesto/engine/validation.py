@@ -63,14 +63,13 @@ def _conflicts(
         for key in keys:
             newest = overlay.newest(name, key)
             if newest is not None and newest.number > snapshot.version:
-                checked = isolation == "serializable" and key in reads.keys.get(name, ())
-                image = _merged(snapshot, writes, name, key, newest.image, checked=checked)
+                image = _merged(snapshot, writes, name, key, newest.image, checked=isolation == "serializable")
                 if image is None:
                     yield _conflict(snapshot, name, key, newest.number)
                 else:
                     merged.setdefault(name, {})[key] = image
     if isolation == "serializable" and reads.predicates and not (ACTIVE and off("validate.predicates")):
-        yield from _predicate_conflicts(snapshot, overlay, reads)
+        yield from _predicate_conflicts(snapshot, overlay, reads, merged)
 
 
 def _merged(
@@ -78,16 +77,17 @@ def _merged(
 ) -> bytes | None:
     """A row as its session and other commits made it; None: their changes do not go together.
 
-    Where what was read is checked, others may only have changed columns that have a policy too.
+    Where what was read is checked, others may only have changed columns that have a policy too: what is merged was read.
     """
     merge = writes.merges.get(table) if writes.merges else None
     if merge is None or newest is None or key not in merge.rows:
         return None
+    policies, done = merge.rows[key]
     if checked:
         seen = snapshot.get(table, key)
-        if differs_elsewhere(merge.policies, b"" if seen is None else seen.image, newest):
+        if differs_elsewhere(policies, b"" if seen is None else seen.image, newest):
             return None
-    return combined(merge.policies, newest, merge.rows[key])
+    return combined(policies, newest, done)
 
 
 def _conflict(snapshot: BaseSnapshot, table: str, key: bytes, now: int) -> Conflict:
@@ -95,7 +95,10 @@ def _conflict(snapshot: BaseSnapshot, table: str, key: bytes, now: int) -> Confl
     return Conflict(table, key, seen.version if seen else 0, now, **snapshot.about(now))
 
 
-def _predicate_conflicts(snapshot: BaseSnapshot, overlay: Overlay, reads: Reads) -> Iterator[Conflict]:
+def _predicate_conflicts(
+    snapshot: BaseSnapshot, overlay: Overlay, reads: Reads, merged: Rows
+) -> Iterator[Conflict]:
+    """What was asked and would now be answered otherwise. A row that is merged may differ, but must be found still."""
     changed: dict[str, set[bytes]] = {}
     for applied in overlay.since(snapshot.version):
         for table, key in applied.keys:
@@ -107,7 +110,8 @@ def _predicate_conflicts(snapshot: BaseSnapshot, overlay: Overlay, reads: Reads)
             images = (None if before is None else before.image, now.image)
             if ACTIVE and off("validate.before"):
                 images = (None, now.image)
-            if any(image is not None and predicate.matches(key, image) for image in images):
+            found = [image is not None and predicate.matches(key, image) for image in images]
+            if any(found) and not (all(found) and key in merged.get(predicate.table, ())):
                 about = snapshot.about(now.number)
                 yield Conflict(predicate.table, None, snapshot.version, now.number, str(predicate), **about)
                 break

@@ -38,6 +38,7 @@ class _Unset:
 
 UNSET: Final[_Unset]
 
+def freeze(cls: type) -> None: ...
 def new_id(number: int) -> bytes: ...
 def tracked(value: Any, owner: Any) -> Any: ...
 def settle(obj: Stored) -> None: ...
@@ -56,6 +57,7 @@ class Space:
     _session: Any
     _catalog: Any
     _changed: dict[bytes, Any]
+    _sent: dict[bytes, bytes | None]
     epoch: int
     loads: int
     loads_max: int | None

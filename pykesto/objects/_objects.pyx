@@ -34,8 +34,20 @@ class _Unset:
 UNSET = _Unset()
 
 cdef extern from "Python.h":
+    ctypedef struct PyTypeObject:
+        unsigned long tp_flags
+    const unsigned long Py_TPFLAGS_IMMUTABLETYPE
     int PyObject_GenericSetDict(object, object, void *) except -1
     object PyObject_GenericGetDict(object, void *)
+
+
+def freeze(type cls not None):
+    """Let nobody change a class any more.
+
+    What is of such a class can stand in another class under the name of an attribute, and the interpreter still takes
+    its short way to that attribute of the objects: it need not fear that the class becomes a descriptor.
+    """
+    (<PyTypeObject *>cls).tp_flags |= Py_TPFLAGS_IMMUTABLETYPE
 
 TRANSIENT, NEW, CLEAN, DIRTY, DELETED, DETACHED = range(6)
 STATES = ("transient", "new", "clean", "dirty", "deleted", "detached")
@@ -311,6 +323,7 @@ cdef class Space:
     cdef public object _session
     cdef public object _catalog
     cdef public dict _changed  # id -> object, held until the session ends
+    cdef public dict _sent  # id -> packed row, of what a commit may have merged with others
     cdef dict _known  # id -> weak reference
     cdef Py_ssize_t sweep_at
     cdef list shells
@@ -327,7 +340,7 @@ cdef class Space:
 
     def __init__(self, session, catalog, str table):
         self._session, self._catalog, self.table_name = session, catalog, table
-        self._changed, self._known = {}, {}
+        self._changed, self._known, self._sent = {}, {}, {}
         self.sweep_at = 1024
         self.shells, self.names = catalog.shells, catalog.names
         self.reference = Reference(self)
@@ -450,6 +463,8 @@ cdef class Space:
         self.awaken(obj, row)
 
     cdef awaken(self, Stored obj, row):
+        if self._sent and self._sent.pop(obj._k_key, row.image) != row.image:
+            obj._k_version = None  # the commit merged it with what another made of it
         if obj._k_kept and obj._k_version == row.version:
             obj._k_awake, obj._k_kept = True, False
             settle(obj)

@@ -14,7 +14,7 @@ from ..codec import Reference, decode, encode, parse_columns, range_of
 from ..query import Column, Condition
 from ..query.expressions import KEY_COLUMNS, And, InRanges, encoded_value
 from ..store import SCOPE_COLUMN
-from ._objects import UNSTORED
+from ._objects import UNSTORED, freeze
 
 STEP = "\x1f"  # in a column's name: what follows is an attribute of the object referred to
 _FEW = 64  # so many references are looked up in an index, each by itself
@@ -44,6 +44,9 @@ class AttributeColumn(Column):
 
     def __repr__(self) -> str:
         return f"col({self._name.replace(STEP, '.')!r})"
+
+
+freeze(AttributeColumn)  # it stands in classes, in the way of what objects have
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_origin
 
 from ..errors import UsageError
+from ..merging import POLICIES
+from ..rows import MergePolicy
 from . import _objects
 
 UNSET: Any = _objects.UNSET
@@ -27,6 +29,7 @@ class Field:
     was: str = ""
     check: Callable[[Any], Any] | None = None
     weak: bool = False
+    merge: MergePolicy | None = None
 
     @property
     def has_default(self) -> bool:
@@ -44,6 +47,7 @@ def field(
     was: str = "",
     check: Callable[[Any], Any] | None = None,
     weak: bool = False,
+    merge: MergePolicy | None = None,
 ) -> Any:
     """An attribute with an index, a unique value, or a default made anew for each object.
 
@@ -61,6 +65,9 @@ def field(
         weak: the attribute refers to an object, or has a list or set of them, without storing them with it; what was
             deleted is None when the object is loaded, or not in the container. Queries see a weak reference as a UUID.
         check: called with each value before it is stored; what it raises, or an answer of False, refuses the commit.
+        merge: commits that change only such attributes of one object at the same time go together, in place of a
+            conflict. "counter": add what was added to a number. "max", "min": keep the greater, or lesser, of values
+            that only rise, or fall. "set_add": keep what was added to a set. "last": the later commit wins.
 
     Example:
         >>> import pykesto
@@ -74,6 +81,8 @@ def field(
         raise UsageError("field() takes default or default_factory, not both")
     if on_delete not in (None, "restrict", "nullify", "cascade"):
         raise UsageError(f"on_delete is {on_delete!r}; it must be one of 'restrict', 'nullify', 'cascade'")
+    if merge is not None and merge not in POLICIES:
+        raise UsageError(f"merge is {merge!r}; it must be one of {', '.join(map(repr, POLICIES))}")
     refuse_mutable(default)
     return Field(
         index or unique or on_delete is not None,
@@ -85,6 +94,7 @@ def field(
         was,
         check,
         weak,
+        merge,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, dataclass_transform, overload
 
 from ..errors import UsageError
 from ..query.expressions import stand_for_references
+from ..tokens import OBJECTS, Edited, pack_token
 from ._objects import CLEAN, STATES, Reference, Stored, delete_attribute, get_attribute, set_attribute
 from .columns import AttributeColumn
 from .fields import UNSET, Field, declared, field
@@ -74,6 +75,7 @@ class Persistent(Stored):
     _k_added: ClassVar[Callable[[Any], None] | None] = None  # called when an object has got its id
     _k_deleted: ClassVar[Callable[[Any], None] | None] = None  # called when an object is about to be deleted
     _k_weak: ClassVar[frozenset[str]] = frozenset()
+    _k_merges: ClassVar[dict[str, str]] = {}  # policies, by the name that an attribute is stored under
     _k_hooks: ClassVar[dict[str, tuple[str, ...]]] = {}  # names of methods, by event
     _k_watches_loads: ClassVar[bool] = False
     _k_watches_stores: ClassVar[bool] = False
@@ -118,6 +120,7 @@ class Persistent(Stored):
         cls._k_required = tuple(n for n, f in every.items() if not f.has_default)
         cls._k_transient = frozenset(n for n, f in every.items() if f.transient)
         cls._k_weak = frozenset(n for n, f in every.items() if f.weak)
+        cls._k_merges = {f.was or n: f.merge for n, f in every.items() if f.merge}
         cls._k_stored = {n: f.was for n, f in every.items() if f.was}
         cls._k_renamed = {f.was: n for n, f in every.items() if f.was}
 
@@ -181,6 +184,19 @@ class Persistent(Stored):
         """The number of the commit that last wrote this object; None before there is one."""
         self._k_load()
         return self._k_version
+
+    @property
+    def k_token(self) -> str:
+        """A URL-safe text that stands for this version of the object: what `session.apply` takes; fit for an ETag.
+
+        Raises:
+            UsageError: the object has changes that are not committed, or belongs to no session.
+        """
+        space = self._k_space
+        if space is None or self._k_state != CLEAN or not self._k_key:
+            raise UsageError(f"{self!r} has no version that is stored", hint="commit first")
+        edited = Edited(OBJECTS, uuid.UUID(bytes=self._k_key), self.k_version or 0)
+        return pack_token(edited, space._session._options.token_key)
 
     def __repr__(self) -> str:
         shown = f" {uuid.UUID(bytes=self._k_key)}" if self._k_key else ""

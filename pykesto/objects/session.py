@@ -12,7 +12,7 @@ from ..errors import Conflict, StaleToken, UsageError
 from ..query.expressions import name_of
 from ..rows import PREFIX, Row, Table
 from ..session import Session
-from ..tokens import unpack_token
+from ..tokens import OBJECTS, Edited, unpack_token
 from .catalog import Catalog
 from .deletion import refers_to
 from .entries import Entries
@@ -55,13 +55,13 @@ class ObjectSession(Session):
             found = self._parts[stored] = Table(self, name)
         return cast(Table, found)
 
-    def apply(self, token: str, changes: Mapping[str, Any] = MappingProxyType({})) -> Row:
-        """Change the row that `token`, its `k_token` of earlier, stands for, if nobody else did since.
+    def apply(self, token: str, changes: Mapping[str, Any] = MappingProxyType({})) -> Any:
+        """Change the row or object that `token`, its `k_token` of earlier, stands for, if nobody else did since.
 
-        Without `changes` it only looks. Returns the row.
+        Without `changes` it only looks. Returns the row, or the object.
 
         Raises:
-            StaleToken: the row was changed or deleted since; `.conflicts` says by which commit.
+            StaleToken: it was changed or deleted since; `.conflicts` says by which commit.
             UsageError: `token` is none, or not signed as it must be.
 
         Example:
@@ -79,13 +79,25 @@ class ObjectSession(Session):
             pykesto.errors.StaleToken: another commit changed pages['home'] ...
         """
         edited = unpack_token(token, self._options.token_key)
-        row: Row | None = self.table(edited.table).get(edited.key)
-        now = 0 if row is None else row.k_version or 0
-        if row is None or now != edited.version:
+        found: Any = self._edited(edited)
+        now = 0 if found is None else found.k_version or 0
+        if found is None or now != edited.version:
             about = self._begin().about(now) if now else {}
-            raise StaleToken([Conflict(edited.table, edited.key, edited.version, now, **about)])
-        row.update(changes)
-        return row
+            raise StaleToken([Conflict(edited.table or TABLE, edited.key, edited.version, now, **about)])
+        if isinstance(found, Persistent):
+            for name, value in changes.items():
+                if name.startswith("_"):
+                    raise UsageError(f"{name!r} is no attribute that a form may change")
+                setattr(found, name, value)
+        else:
+            found.update(changes)
+        return found
+
+    def _edited(self, edited: Edited) -> Any:
+        """The row or object that a token names, if it is there."""
+        if edited.table != OBJECTS:
+            return self.table(edited.table).get(edited.key)
+        return self._objects.get(edited.key.bytes) if isinstance(edited.key, uuid.UUID) else None
 
     def add(self, obj: P) -> P:
         """Store an object, and with it all that it refers to, at the next commit. Returns it, with its `k_id` set."""

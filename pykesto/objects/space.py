@@ -12,10 +12,11 @@ from typing import Any, NoReturn
 
 from ..codec import decode, decode_key, find_column, range_of
 from ..errors import UsageError
+from ..merging import difference
 from ..query import Condition, Query
 from ..query.expressions import InRanges, Not
 from ..session import Session
-from ..store import SCOPE_COLUMN, IndexDefinition, Row, SchemaChange, Snapshot
+from ..store import SCOPE_COLUMN, IndexDefinition, Merge, Row, SchemaChange, Snapshot
 from ._objects import CLEAN, DELETED, DETACHED, DIRTY, NEW, TRANSIENT, UNHINTED, Space, new_id, shell_of
 from .catalog import Catalog
 from .columns import Late, Resolver, has_unknown
@@ -45,6 +46,7 @@ class ObjectSpace(Space):
         self._tells = False
         self.entries = Entries(self)  # of large containers
         self._upgraded: dict[bytes, Persistent] = {}  # that are not written
+        self._sending: dict[bytes, bytes | None] = {}  # of this commit: what may be merged
         self._asked: set[type[Persistent]] = set()  # classes whose outdated objects were read for a query
         self._stored: list[tuple[Persistent, str]] = []  # what is to be told of the commit
 
@@ -205,8 +207,21 @@ class ObjectSpace(Space):
                 elif obj._k_version is not None:
                     found[self.row_key(id)] = None
 
-    def merge_of(self, changes: dict[bytes, bytes | None]) -> None:
-        """None: attributes have no policies."""
+    def merge_of(self, changes: dict[bytes, bytes | None]) -> Merge | None:
+        """By the policies of their attributes."""
+        rows = {}
+        self._sending.clear()
+        for id, obj in self._changed.items():
+            merges = type(obj)._k_merges
+            if merges and obj._k_state == DIRTY:
+                key = self.row_key(id)
+                policies = {self._catalog.column(name): policy for name, policy in merges.items()}
+                before = self._session._begin().get(TABLE, key)
+                done = None if before is None else difference(policies, before.image, changes[key] or b"")
+                if done is not None:
+                    rows[key] = policies, done
+                    self._sending[id] = changes[key]
+        return Merge(rows) if rows else None
 
     def require_indexes(self) -> None:
         if not self._changed:
@@ -245,6 +260,7 @@ class ObjectSpace(Space):
             else:
                 obj._k_state, obj._k_version = CLEAN, number
         self._changed.clear()
+        self._sent = {id: image for id, image in self._sent.items() if self.known(id) is not None} | self._sending
         self.sleep()
         if watched and not self._tells:
             self._tells = True
@@ -329,6 +345,7 @@ class ObjectSpace(Space):
         super().sleep()
         self._upgraded.clear()
         self._asked.clear()
+        self._sending.clear()
 
     def observe(self, condition: Condition) -> None:
         """Remember what was asked; `condition` may be one that was resolved."""
