@@ -93,7 +93,10 @@ class TrackedList(list[Any]):
 
     __slots__ = ("_owner",)
 
-    def __init__(self, owner: Owner, items: Iterable[Any] = ()) -> None:
+    def __new__(cls, *args: Any) -> Any:
+        return list(*args) if len(args) == 1 else super().__new__(cls)  # as dataclasses.asdict() makes others like one
+
+    def __init__(self, owner: Owner, items: Iterable[Any]) -> None:
         super().__init__(tracked(item, owner) for item in items)
         self._owner = owner
 
@@ -135,6 +138,9 @@ class TrackedDict(dict[Any, Any]):
 
     __slots__ = ("_owner",)
 
+    def __new__(cls, *args: Any) -> Any:
+        return dict(*args) if len(args) == 1 else super().__new__(cls)  # as dataclasses.asdict() makes others like one
+
     def __init__(self, owner: Owner, items: dict[Any, Any]) -> None:
         super().__init__((key, tracked(value, owner)) for key, value in items.items())
         self._owner = owner
@@ -170,7 +176,10 @@ class TrackedSet(set[Any]):
 
     __slots__ = ("_owner",)
 
-    def __init__(self, owner: Owner, items: Iterable[Any] = ()) -> None:
+    def __new__(cls, *args: Any) -> Any:
+        return set(*args) if len(args) == 1 else super().__new__(cls)  # as dataclasses.asdict() makes others like one
+
+    def __init__(self, owner: Owner, items: Iterable[Any]) -> None:
         super().__init__(items)
         self._owner = owner
 
@@ -228,7 +237,12 @@ class TrackedBytearray(bytearray):
 
     __slots__ = ("_owner",)
 
-    def __init__(self, owner: Owner, content: bytearray = bytearray()) -> None:  # noqa: B008  it is only read
+    def __new__(cls, *args: Any) -> Any:
+        return (
+            bytearray(*args) if len(args) == 1 else super().__new__(cls)
+        )  # as dataclasses.asdict() makes others like one
+
+    def __init__(self, owner: Owner, content: bytearray) -> None:
         super().__init__(content)
         self._owner = owner
 

@@ -77,7 +77,7 @@ def _merged(
 ) -> bytes | None:
     """A row as its session and other commits made it; None: their changes do not go together.
 
-    Where what was read is checked, others may only have changed columns that have a policy too: what is merged was read.
+    What is merged was read: where that is checked, others may only have changed columns that have a policy too.
     """
     merge = writes.merges.get(table) if writes.merges else None
     if merge is None or newest is None or key not in merge.rows:
@@ -95,9 +95,7 @@ def _conflict(snapshot: BaseSnapshot, table: str, key: bytes, now: int) -> Confl
     return Conflict(table, key, seen.version if seen else 0, now, **snapshot.about(now))
 
 
-def _predicate_conflicts(
-    snapshot: BaseSnapshot, overlay: Overlay, reads: Reads, merged: Rows
-) -> Iterator[Conflict]:
+def _predicate_conflicts(snapshot: BaseSnapshot, overlay: Overlay, reads: Reads, merged: Rows) -> Iterator[Conflict]:
     """What was asked and would now be answered otherwise. A row that is merged may differ, but must be found still."""
     changed: dict[str, set[bytes]] = {}
     for applied in overlay.since(snapshot.version):

@@ -17,7 +17,8 @@ from collections import deque
 from pykesto.codec import decode_row, encode_row
 from pykesto.errors import ClosedError, CodecError, UsageError
 from pykesto import store
-from pykesto.tracked import TrackedDict, TrackedList, TrackedSet, detach
+from pykesto.tracked import HOLDERS as _HOLDERS
+from pykesto.tracked import TrackedBytearray, TrackedDict, TrackedList, TrackedSet, detach
 
 class _Unset:
     """The type of Unset."""
@@ -59,8 +60,9 @@ UNHINTED = 0xFFF  # in an id: nothing is said of the class
 cdef enum:
     transient_, new_, clean_, dirty_, deleted_, detached_
 
-cdef frozenset HOLDERS = frozenset({list, dict, set, tuple, TrackedList, TrackedDict, TrackedSet})
-cdef frozenset TRACKED = frozenset({TrackedList, TrackedDict, TrackedSet, tuple})
+cdef object new_list = list.__new__, new_dict = dict.__new__, new_set = set.__new__
+cdef frozenset HOLDERS = _HOLDERS
+cdef frozenset TRACKED = frozenset({TrackedBytearray, TrackedDict, TrackedList, TrackedSet, tuple})
 cdef str SCOPE = store.SCOPE_COLUMN
 cdef frozenset OWN = frozenset(
     {"_k_space", "_k_key", "_k_state", "_k_awake", "_k_kept", "_k_version", "_k_kind", "_k_given"}
@@ -117,20 +119,22 @@ cpdef object tracked(value, owner):
     """`value`, or a copy of it that tells its owner of changes if it is a list, dict or set."""
     kind = type(value)
     if kind is list or kind is TrackedList:
-        found = TrackedList.__new__(TrackedList)
+        found = new_list(TrackedList)
         list.extend(<list>found, tracked_items(<list>value, owner))
     elif kind is dict or kind is TrackedDict:
-        found = TrackedDict.__new__(TrackedDict)
+        found = new_dict(TrackedDict)
         for key, item in (<dict>value).items():
             dict.__setitem__(found, key, tracked(item, owner) if type(item) in HOLDERS else item)
     elif kind is set or kind is TrackedSet:
-        found = TrackedSet.__new__(TrackedSet)
+        found = new_set(TrackedSet)
         set.update(found, value)
     elif kind is tuple:
         for item in <tuple>value:
             if type(item) in HOLDERS:
                 return tuple([tracked(item, owner) for item in <tuple>value])
         return value
+    elif kind is bytearray or kind is TrackedBytearray:
+        return TrackedBytearray(owner, value)
     else:
         return value
     found._owner = owner
@@ -142,6 +146,11 @@ cdef list tracked_items(list items, owner):
         if type(item) in HOLDERS:
             return [tracked(item, owner) for item in items]
     return items
+
+
+cpdef bint is_own(str name):
+    """Whether an attribute is the program's own, and not stored: `_v_...`, and `__...__`, which Python sets."""
+    return len(name) > 2 and name[0] == "_" and (name[1] == "_" and name.endswith("__") or name.startswith("_v_"))
 
 
 cdef class Stored:
@@ -240,7 +249,7 @@ def set_attribute(Stored self not None, str name not None, value):
             raise AttributeError(f"{name} is reserved")
         PyObject_GenericSetAttr(self, name, value)
         return
-    if space is None or name.startswith("_v_"):
+    if space is None or is_own(name):
         if value is UNSET:
             PyObject_GenericGetDict(self, NULL).pop(name, None)
             if self._k_given is not None:
@@ -311,6 +320,8 @@ cdef bint holds_shared(value):
     # Two references are ours: that of what it is in, and that of the loop around this call.
     if (<PyObject *>value).ob_refcnt > 2 and type(value) is not tuple:
         return True
+    if isinstance(value, bytearray):
+        return False
     for item in (value.values() if isinstance(value, dict) else value):
         if type(item) in HOLDERS and holds_shared(item):
             return True
@@ -487,7 +498,7 @@ cdef class Space:
             old = PyObject_GenericGetDict(obj, NULL)
             detach(old.values())
             for name, value in old.items():
-                if (<str>name).startswith("_v_"):
+                if is_own(<str>name):
                     attributes[name] = value
         obj._k_version, obj._k_kept, obj._k_awake = version, False, True
         PyObject_GenericSetDict(obj, attributes, NULL)
@@ -564,7 +575,7 @@ cdef class Space:
         """Take an object's attributes away; what was read out of it can't be changed any more."""
         cdef dict old = PyObject_GenericGetDict(obj, NULL)
         detach(old.values())
-        PyObject_GenericSetDict(obj, {name: value for name, value in old.items() if (<str>name).startswith("_v_")}, NULL)
+        PyObject_GenericSetDict(obj, {name: value for name, value in old.items() if is_own(<str>name)}, NULL)
         self.put_to_sleep(obj)
         obj._k_kept = False
 
@@ -582,7 +593,7 @@ cdef class Space:
         obj._k_state = new_ if obj._k_version is None else dirty_
         cdef dict attributes = PyObject_GenericGetDict(obj, NULL)
         for name, value in attributes.items():
-            if type(value) in HOLDERS and not (<str>name).startswith("_v_"):
+            if type(value) in HOLDERS and not is_own(<str>name):
                 attributes[name] = tracked(value, obj)
         self.know(obj)
         self._changed[id] = obj
@@ -622,7 +633,7 @@ cdef class Space:
         cdef object transient = cls._k_transient, names = cls._k_stored, weak = cls._k_weak
         cdef dict attributes = PyObject_GenericGetDict(obj, NULL)
         for name, value in list(attributes.items()):
-            if (<str>name).startswith("_v_") or name in transient:
+            if is_own(<str>name) or name in transient:
                 continue
             if weak and name in weak:
                 value = self.weakened(value)

@@ -15,6 +15,7 @@ from typing import Any
 from ..codec import decode_row, encode, encode_key, encode_row, pack_columns
 from ..errors import ConcurrencyConflict, CorruptionError
 from ..store import SCOPE_COLUMN, Reads, Snapshot, Store, Terms, Writes
+from ._objects import is_own
 from .persistent import Generic, Persistent, generic_class
 from .registry import on_change, resolve
 
@@ -169,7 +170,7 @@ class Catalog:
         """The column of an attribute; one that is new gets a number, and so do those `besides` it."""
         found = self.columns.get(name)
         if found is None:
-            self._add([n for n in dict.fromkeys([name, *besides]) if not n.startswith("_v_")], None)
+            self._add([n for n in dict.fromkeys([name, *besides]) if not is_own(n)], None)
             found = self.columns[name]
         return found
 

@@ -59,6 +59,11 @@ class _Container(Persistent, name="k.Container", extent=False):
     def _items(self, **bounds: Any) -> Iterator[tuple[bytes, Any]]:
         return self._entries.between(self, **bounds)
 
+    def _between(self, lo: Any, hi: Any, *, reverse: bool) -> Iterator[tuple[bytes, Any]]:
+        """The entries with lo <= key < hi."""
+        ends = [None if end is None else self._entries.key(self, end) for end in (lo, hi)]
+        return self._items(lo=ends[0], hi=ends[1], reverse=reverse)
+
     def __len__(self) -> int:
         return sum(1 for _ in self._items())
 
@@ -111,9 +116,7 @@ class PersistentDict(_Container, MutableMapping[Any, Any], name="k.Dict", extent
 
     def range(self, lo: Any = None, hi: Any = None, *, reverse: bool = False) -> Iterator[tuple[Any, Any]]:
         """The pairs of key and value with lo <= key < hi, in key order."""
-        entries = self._entries
-        bounds = [None if bound is None else entries.key(self, bound) for bound in (lo, hi)]
-        return ((entries.own_key(key), v) for key, v in self._items(lo=bounds[0], hi=bounds[1], reverse=reverse))
+        return ((self._entries.own_key(key), value) for key, value in self._between(lo, hi, reverse=reverse))
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
         if key not in self:
@@ -146,6 +149,10 @@ class PersistentSet(_Container, MutableSet[Any], name="k.Set", extent=False):
 
     def __iter__(self) -> Iterator[Any]:
         return (self._entries.own_key(key) for key, _ in self._items())
+
+    def range(self, lo: Any = None, hi: Any = None, *, reverse: bool = False) -> Iterator[Any]:
+        """The items with lo <= item < hi, in order."""
+        return (self._entries.own_key(key) for key, _ in self._between(lo, hi, reverse=reverse))
 
 
 class PersistentList(_Container, MutableSequence[Any], name="k.List", extent=False):

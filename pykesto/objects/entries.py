@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..codec import Reference, decode_key, decode_row, encode_key, encode_row
 from ..query.expressions import KeyRange
+from ..tracked import HOLDERS
 from ._objects import tracked
 from .persistent import Persistent
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 TABLE = "entries"
 GONE: Any = object()
-_HOLDERS = (list, dict, set, tuple)
 _VALUE = "v"
 
 
@@ -73,7 +73,7 @@ class Entries:
         if key in self._held:
             return self._held[key]
         value = decode_row(image, self._space)[_VALUE]
-        if isinstance(value, _HOLDERS):
+        if type(value) in HOLDERS:
             owner = _Owner(self, key)
             value = owner.value = self._held[key] = tracked(value, owner)
         return value
@@ -81,7 +81,7 @@ class Entries:
     def set(self, key: bytes, value: Any) -> None:
         self._session._require_writable()
         self._session._begin()
-        if value is not GONE and isinstance(value, _HOLDERS) and self._held.get(key) is not value:
+        if value is not GONE and type(value) in HOLDERS and self._held.get(key) is not value:
             owner = _Owner(self, key)
             value = owner.value = self._held[key] = tracked(value, owner)
         self._changed[key] = value

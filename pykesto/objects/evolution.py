@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..query import Query
 from ..query.expressions import InRanges
 from ..store import SCOPE_COLUMN
-from ._objects import tracked
+from ._objects import is_own, tracked
 from .catalog import needs_upgrade
 from .persistent import Persistent
 
@@ -62,7 +62,7 @@ def bring_up_to_date(space: ObjectSpace, obj: Persistent) -> bool:
     finally:
         obj._k_space = space
     for name, value in obj.__dict__.items():
-        if not name.startswith("_v_"):
+        if not is_own(name):
             obj.__dict__[name] = tracked(value, obj)
     return True
 

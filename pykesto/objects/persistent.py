@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, ClassVar, dataclass_transform, overload
 
 from ..errors import UsageError
@@ -68,6 +69,7 @@ class Persistent(Stored):
     _k_initial: ClassVar[tuple[tuple[str, Any, Callable[[], Any] | None], ...]] = ()
     _k_required: ClassVar[tuple[str, ...]] = ()  # declared, without a default
     _k_starts_bare: ClassVar[bool] = False
+    _k_awaits_decorator: ClassVar[bool] = False
     _k_transient: ClassVar[frozenset[str]] = frozenset()
     _k_stored: ClassVar[dict[str, str]] = {}  # attributes that are stored under a former name
     _k_renamed: ClassVar[dict[str, str]] = {}  # and the other way
@@ -93,8 +95,14 @@ class Persistent(Stored):
         super().__init_subclass__(**kwargs)
         if "_k_shell_of" in cls.__dict__:
             return
+        if cls.__dict__.get("__slots__"):
+            raise UsageError(f"{cls.__name__} has __slots__", hint="leave them out: objects need a __dict__")
         cls._k_class = cls
         cls._k_name = name or cls.__qualname__.replace("<locals>.", "")
+        # A dataclass looks at the class for defaults: what stands for attributes in conditions comes after that.
+        cls._k_awaits_decorator = any(
+            issubclass(above, Persistent) and hasattr(above, "__dataclass_fields__") for above in cls.__mro__[1:]
+        )
         cls._k_declare(dict(declared(cls)))
         cls._k_starts_bare = bool(cls._k_required) and cls.__init__ is not Stored.__init__
         formerly = (formerly,) if isinstance(formerly, str) else tuple(formerly)
@@ -110,7 +118,8 @@ class Persistent(Stored):
         for attribute, of in own.items():
             if attribute.startswith(("k_", "_k")):
                 raise UsageError(f"{cls.__name__}.{attribute}: names that begin with k_ are reserved")
-            setattr(cls, attribute, AttributeColumn(of.was or attribute))
+            if not cls._k_awaits_decorator:
+                setattr(cls, attribute, AttributeColumn(of.was or attribute))
         every: dict[str, Field] = {}
         for base in reversed(cls.__mro__[1:]):
             every |= base.__dict__.get("_k_attributes", {})
@@ -118,7 +127,8 @@ class Persistent(Stored):
         cls._k_attributes = every
         cls._k_initial = tuple((n, f.default, f.default_factory) for n, f in every.items() if f.has_default)
         cls._k_required = tuple(n for n, f in every.items() if not f.has_default)
-        cls._k_transient = frozenset(n for n, f in every.items() if f.transient)
+        cached = {n for base in cls.__mro__ for n, of in base.__dict__.items() if isinstance(of, cached_property)}
+        cls._k_transient = frozenset(n for n, f in every.items() if f.transient) | cached
         cls._k_weak = frozenset(n for n, f in every.items() if f.weak)
         cls._k_merges = {f.was or n: f.merge for n, f in every.items() if f.merge}
         cls._k_stored = {n: f.was for n, f in every.items() if f.was}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, overload
 
 from ..errors import UsageError
-from ._objects import set_attribute, tracked
+from ._objects import is_own, set_attribute, tracked
 from .fields import UNSET, Field
 from .persistent import Persistent
 
@@ -27,7 +27,8 @@ def persistent(cls: Any = None, /, **told: Any) -> Any:
 
     Gives a class below it, in its place. Its own constructor is kept, and so are frozen fields and attrs' validators.
     Its objects compare and hash by identity. `dataclasses.field(metadata={"pykesto": pykesto.field(index=True)})` says
-    more of a field. What `Persistent` takes as arguments of the class statement it takes, too.
+    more of a field. What `Persistent` takes as arguments of the class statement it takes, too. A class below one that
+    was a dataclass has the same decorators.
 
     Example:
         >>> import dataclasses, pykesto
@@ -46,7 +47,9 @@ def persistent(cls: Any = None, /, **told: Any) -> Any:
     if not isinstance(cls, type):
         raise TypeError(f"{cls!r} is no class")
     if issubclass(cls, Persistent):
-        raise UsageError(f"{cls.__name__} is Persistent already")
+        if told:
+            raise UsageError(f"{cls.__name__} is Persistent already", hint="say it in the class statement")
+        return _below(cls)
     fields = dict(_fields(cls))
     base = _without_slots(cls)
     inside: dict[str, Any] = {
@@ -61,6 +64,19 @@ def persistent(cls: Any = None, /, **told: Any) -> Any:
         inside["__setattr__"] = _setting_as(base)
     told.setdefault("name", cls.__qualname__.replace("<locals>.", ""))
     return types.new_class(cls.__name__, (base, Persistent), told, lambda ns: ns.update(inside))
+
+
+def _below(cls: Any) -> Any:
+    """A class below a persistent one, with what its own decorators declared."""
+    if cls._k_awaits_decorator:
+        own: dict[str, Any] = {"__eq__": object.__eq__, "__hash__": object.__hash__}
+        if "__setattr__" in cls.__dict__:
+            own["__setattr__"] = _setting_as(cls)
+        for name, value in own.items():
+            setattr(cls, name, value)
+        cls._k_awaits_decorator = False
+        cls._k_declare(dict(_fields(cls)))
+    return cls
 
 
 def _fields(cls: type) -> Iterator[tuple[str, Field]]:
@@ -117,7 +133,7 @@ def _setting_as(base: type) -> Callable[[Any, str, Any], None]:
     """`__setattr__` that tells the session, and then does what the class's own does."""
 
     def set_as_declared(self: Any, name: str, value: Any) -> None:
-        if name.startswith(("_k", "k_", "_v_")):
+        if name.startswith(("_k", "k_")) or is_own(name):
             set_attribute(self, name, value)
             return
         self._k_touch()

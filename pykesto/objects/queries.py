@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Self, TypeVar
 
+from ..errors import UsageError
 from ..query import Column, Condition, Query
 from ..query.expressions import And, name_of
 from .columns import STEP, AttributeColumn
@@ -63,6 +64,12 @@ class ObjectQuery(Query[P]):
 
     def _column(self, column: str | Column) -> str:
         name = name_of(column)
+        if STEP in name:
+            raise UsageError(
+                f"{name.removeprefix('-').replace(STEP, '.')!r} is an attribute of another object: conditions go"
+                " through references, orders, groups and sums do not",
+                hint="sort in Python, or begin the query at the class that has the attribute",
+            )
         sign = "-" if name.startswith("-") else ""
         name = name.removeprefix("-")
         return sign + self._space.resolver().column(self._cls._k_stored.get(name, name))

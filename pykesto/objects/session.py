@@ -108,7 +108,10 @@ class ObjectSession(Session):
 
     def get(self, cls: type[P], k_id: uuid.UUID | str) -> P | None:
         """The object of class `cls`, or of one below it, with that id (its str will do); None if there is none."""
-        key = uuid.UUID(k_id) if isinstance(k_id, str) else k_id
+        try:
+            key = uuid.UUID(k_id) if isinstance(k_id, str) else k_id
+        except ValueError:
+            raise UsageError(f"{k_id!r} is no k_id", hint="give the UUID, or its str") from None
         if not isinstance(key, uuid.UUID):
             raise TypeError(f"k_id is a UUID or its str, not {type(k_id).__name__}")
         found = self._objects.get(key.bytes)

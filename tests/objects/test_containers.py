@@ -241,6 +241,13 @@ def test_a_blob_is_read_and_written_as_a_file(db: pykesto.Database, tmp_path: Pa
             s.root["blob"].open("r")
 
 
+def test_a_set_gives_ranges_of_its_items(db: pykesto.Database) -> None:
+    with db.transaction() as s:
+        s.root["set"] = pykesto.PersistentSet(range(10))
+        assert list(s.root["set"].range(3, 6)) == [3, 4, 5]
+        assert list(s.root["set"].range(8, reverse=True)) == [9, 8]
+
+
 def test_a_blob_goes_with_its_last_owner(db: pykesto.Database) -> None:
     with db.transaction() as s:
         blob = Blob(b"x" * 200_000)

@@ -391,11 +391,45 @@ def test_classes_of_attrs_are_stored(db: pykesto.Database) -> None:
         assert s.query(Thing).where(Thing.age == 4).count() == 1
 
 
+@pykesto.persistent
+@dataclasses.dataclass(frozen=True)
+class Framed(Frozen):
+    """A dataclass below one that is persistent."""
+
+    frame: str = "oak"
+    knots: list[int] = dataclasses.field(default_factory=list)
+
+
+@pykesto.persistent
+class Narrow(Plain):
+    """A plain class below one that is persistent."""
+
+    width: int = 1
+
+
+def test_classes_below_have_the_same_decorators(db: pykesto.Database) -> None:
+    assert Framed("x").frame == "oak" and Narrow("x").width == 1
+    with db.transaction() as s:
+        s.root["framed"] = framed = Framed("Ann", 5, "elm")
+        framed.knots.append(1)
+        s.add(Narrow("Bob"))
+        assert framed == framed and hash(framed) and framed != Framed("Ann", 5, "elm", [1])
+    with db.session() as s:
+        found = s.query(Frozen).where(Framed.frame == "elm").one()  # type: ignore[arg-type]
+        assert (found.name, found.age, found.frame, found.knots) == ("Ann", 5, "elm", [1])
+        assert dataclasses.asdict(found) == {"name": "Ann", "age": 5, "frame": "elm", "knots": [1]}
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            found.frame = "ash"
+        assert s.query(Plain).where(Narrow.width == 1).one().shout() == "BOB"  # type: ignore[arg-type]
+
+
 def test_what_can_not_be_made_persistent_is_refused() -> None:
     with pytest.raises(TypeError):
         pykesto.persistent(5)  # type: ignore[type-var]
-    with pytest.raises(UsageError):
-        pykesto.persistent(Data)
+    with pytest.raises(UsageError, match="class statement"):
+        pykesto.persistent(name="other")(Data)
+    with pytest.raises(UsageError, match="__slots__"):
+        type("Slotted", (pykesto.Persistent,), {"__slots__": ("x",)})
 
     class Slots:
         __slots__ = ("x",)

@@ -1,15 +1,18 @@
 """Persistent objects: identity, references, what a class may declare, and what happens to objects when sessions end."""
 
+import functools
 import pickle
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import pytest
 
 import pykesto
 from pykesto import ClosedError, CodecError, ConcurrencyConflict, UniqueViolation, UsageError, col
+
+T = TypeVar("T")
 
 
 class Person(pykesto.Persistent, name="tests.Person"):
@@ -361,6 +364,52 @@ def test_what_was_loaded_stays_readable_after_close_and_nothing_more(db: pykesto
     with pytest.raises(ClosedError):
         ann.friends.append(ann)
     assert (ann.age, len(ann.friends)) == (0, 1)
+
+
+def test_a_bytearray_is_tracked_wherever_it_is(db: pykesto.Database) -> None:
+    with db.transaction() as s:
+        ann: Any = s.add(Person(name="Ann"))
+        ann.raw, ann.parts = bytearray(b"a"), [bytearray(b"b")]
+        s.root["large"] = pykesto.PersistentDict({"c": bytearray(b"c")})
+    with db.transaction() as s:
+        ann = s.query(Person).one()
+        ann.raw.append(1)
+        ann.parts[0] += b"2"
+        s.root["large"]["c"].extend(b"3")
+    with db.session() as s:
+        ann = s.query(Person).one()
+        assert (ann.raw, ann.parts, s.root["large"]["c"]) == (b"a\x01", [b"b2"], b"c3")
+
+
+def test_what_a_class_computes_and_keeps_is_not_stored(db: pykesto.Database) -> None:
+    class Circle(pykesto.Persistent, Generic[T], name="tests.Circle"):
+        radius: int = 1
+
+        @functools.cached_property
+        def area(self) -> float:
+            return 3.0 * self.radius**2
+
+    with db.transaction() as s:
+        circle = s.add(Circle[int](radius=2))  # which sets __orig_class__
+        assert circle.area == 12
+    with db.transaction() as s:
+        circle = s.query(Circle).one()
+        assert circle.__dict__ == {"radius": 2}
+        circle.radius = 3
+        assert circle.area == 27
+
+
+def test_an_order_by_another_objects_attribute_is_refused(db: pykesto.Database) -> None:
+    with db.session() as s, pytest.raises(UsageError, match="sort in Python"):
+        s.query(Person).order_by(Person.friends.name)  # type: ignore[attr-defined]
+
+
+def test_what_is_no_id_is_refused(db: pykesto.Database) -> None:
+    with db.session() as s:
+        with pytest.raises(UsageError, match="k_id"):
+            s.get(Person, "nonsense")
+        with pytest.raises(TypeError):
+            s.get(Person, 5)  # type: ignore[arg-type]
 
 
 def test_an_object_of_another_session_is_refused_everywhere(db: pykesto.Database) -> None:
