@@ -470,6 +470,8 @@ def one_of(name, value, allowed):
 
 cdef object _value(encoded):
     """An encoded value or key for people: decoded if it can be."""
+    if type(encoded) is tuple:
+        return tuple([_value(one) for one in encoded])
     try:
         return decode(encoded)
     except CodecError:

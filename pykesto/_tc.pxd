@@ -1,6 +1,7 @@
 """What the driver uses of Tokyo Cabinet 1.4.48, and of the C library around it."""
 
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp
 
 
 cdef extern from "tcutil.h" nogil:
@@ -53,6 +54,10 @@ cdef extern from "tchdb.h" nogil:
         uint64_t iter
         uint64_t msiz
         uint64_t xmsiz
+        uint64_t bnum
+        uint8_t apow
+        char *map
+        uint64_t *ba64
         int ecode
         c_bool fatal
         c_bool tran
@@ -69,7 +74,13 @@ cdef extern from "tchdb.h" nogil:
 cdef extern from "tcbdb.h" nogil:
     ctypedef struct TCBDB:
         TCHDB *hdb
+        uint8_t opts
+        uint64_t root
+        uint64_t first
+        uint64_t last
         uint64_t rnum
+    enum:
+        BDBTLARGE
     ctypedef struct BDBCUR
     BDBCUR *tcbdbcurnew(TCBDB *bdb)
     void tcbdbcurdel(BDBCUR *cursor)
@@ -243,3 +254,74 @@ cdef extern from "regex.h" nogil:
     int regcomp(regex_t *compiled, const char *pattern, int flags)
     void regfree(regex_t *compiled)
     size_t regerror(int code, const regex_t *compiled, char *message, size_t size)
+
+
+cdef struct Entry:
+    const char *term
+    const char *key
+    int term_size
+    int key_size
+
+
+cdef inline int order_of(const char *a, Py_ssize_t a_size, const char *b, Py_ssize_t b_size) noexcept nogil:
+    cdef int order = memcmp(a, b, min(a_size, b_size))
+    return order if order else (a_size > b_size) - (a_size < b_size)
+
+
+cdef class Leaf:
+    cdef void *block
+    cdef Entry *entries
+    cdef int count
+    cdef uint64_t previous
+    cdef uint64_t following
+    cdef int place_of(self, const char *term, Py_ssize_t size) noexcept
+
+
+cdef class IndexPages:
+    cdef object table
+    cdef bytes name
+    cdef bint split
+    cdef uint64_t root
+    cdef uint64_t ends[2]
+    cdef int64_t total
+    cdef dict leaves
+    cdef dict nodes
+    cdef TCBDB *_tree(self) except NULL
+    cdef object damaged(self)
+    cdef void *_page(self, uint64_t number, int *size) except NULL
+    cdef Leaf leaf(self, uint64_t number)
+    cdef bint _read_leaf(self, Leaf leaf, const unsigned char *at, int size) except -1
+    cdef int _grow(self, Leaf leaf, int room) except -1
+    cdef bint _put(
+        self, Entry *entry, const char *term, int64_t term_size, const char *key, int64_t key_size
+    ) noexcept
+    cdef object _node(self, uint64_t number)
+    cdef bint _read_node(self, object page_read, const unsigned char *at, int size) except -1
+    cdef Leaf first(self)
+    cdef Leaf last(self)
+    cdef Leaf after(self, Leaf leaf)
+    cdef Leaf before(self, Leaf leaf)
+    cdef Leaf _nonempty(self, Leaf leaf, bint forward)
+    cdef Leaf seek(self, const char *term, Py_ssize_t size, int *place, double *share)
+    cdef int64_t between(self, bytes lo, bytes hi, int leaves_max) except -1
+
+
+cdef class PageWalk:
+    cdef IndexPages pages
+    cdef bytes stop
+    cdef bint down
+    cdef int64_t passed
+    cdef Leaf leaf
+    cdef int place
+    cdef const Entry *entry
+    cdef int begin(self, IndexPages pages, bytes lo, bytes hi, bint down) except -1
+    cdef int _stand_before(self) except -1
+    cdef int _look(self) except -1
+    cdef int step(self) except -1
+    cdef int _count_page(self) except -1
+
+
+# Makes something of a key's row, which lies where it may not be kept.
+ctypedef object (*TakeRow)(bytes key, const char *row, Py_ssize_t size, object table)
+
+cdef list rows_in_place(object of_table, list keys, TakeRow take_row)

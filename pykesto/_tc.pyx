@@ -57,8 +57,21 @@ from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.errno cimport EDQUOT, EFBIG, ENOENT, ENOSPC
 from libc.limits cimport INT_MAX
 from libc.stdint cimport INT64_MAX, UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdio cimport snprintf
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, strlen
+
+
+cdef extern from "string.h" nogil:
+    void *memrchr(const void *block, int byte, size_t size)
+
+
+cdef extern from "endian.h" nogil:
+    uint64_t le64toh(uint64_t number)
+
+
+cdef extern from * nogil:
+    void prefetch "__builtin_prefetch"(const void *at)
 
 
 cdef extern from *:
@@ -83,6 +96,8 @@ include "_tc_changes.pxi"
 include "_tc_upkeep.pxi"
 include "_tc_table.pxi"
 include "_tc_cursors.pxi"
+include "_tc_pages.pxi"
+include "_tc_places.pxi"
 include "_tc_operands.pxi"
 include "_tc_searches.pxi"
 include "_tc_queries.pxi"

@@ -19,7 +19,7 @@ from .merging import POLICIES
 from .query import Condition, Query
 from .query.expressions import KeyRange
 from .session import Session, one_of
-from .store import IndexDefinition, SchemaChange, Snapshot
+from .store import IndexDefinition, IndexKind, SchemaChange, Snapshot
 
 __all__ = ["PREFIX", "Row", "Table", "names_of_tables", "new_id"]
 
@@ -168,37 +168,61 @@ class Table(TableCore, MutableMapping[Any, Row]):
 
     # Indexes
 
-    def create_index(self, *columns: str, unique: bool = False) -> None:
-        """Index a column from the next commit on, in every process. Does nothing if there is the same index.
+    def create_index(
+        self, *columns: str, unique: bool = False, kind: IndexKind = "value", where: str | None = None
+    ) -> None:
+        """Index columns from the next commit on, in every process. Does nothing if there is the same index.
 
-        `unique`: no two rows may have an equal value; missing and None never collide. UniqueViolation at commit.
+        Args:
+            columns: a column, a path into nested dicts (`address.city`), or several, of which the first serve alone.
+            unique: no two rows may have an equal value; missing, None and NaN never collide. UniqueViolation at commit.
+            kind: "value"; "each" element of a list, tuple, set or frozenset, for `contains`; the words of a "text",
+                for `has_words`.
+            where: leave out rows that lack this column. Serves queries with a condition on it.
+
+        Example:
+            >>> import pykesto
+            >>> with pykesto.temporary() as db, db.transaction() as s:
+            ...     people = s.table("people")
+            ...     people.create_index("email", unique=True)
+            ...     people.create_index("address.city", "age")
+            ...     people.create_index("tags", kind="each")
+            ...     [index.name for index in people.indexes()]
+            ['email', 'address.city, age', 'tags (each)']
         """
-        if len(columns) != 1 or "." in columns[0]:
-            raise UsageError(f"an index on {columns!r}: only indexes on one plain column are supported so far")
+        made = _definition(columns, unique, kind, where or "")
         for index in self.indexes():
-            if index.column == columns[0]:
+            if index.name == made.name:
                 if index.unique != unique:
                     raise UsageError(
-                        f"{self.label}.{index.column} has an index with unique={index.unique} already",
+                        f"{self.label}.{index.name} has an index with unique={index.unique} already",
                         hint="drop it first",
                     )
                 return
-        self._session._change_schema(SchemaChange("create_index", self.table, IndexDefinition(columns[0], unique)))
+        self._session._change_schema(SchemaChange("create_index", self.table, made))
 
-    def drop_index(self, column: str) -> None:
-        """Drop the index of a column; KeyError if there is none."""
-        if all(index.column != column for index in self.indexes()):
-            raise KeyError(column)
-        self._session._change_schema(SchemaChange("drop_index", self.table, IndexDefinition(column)))
+    def drop_index(self, *columns: str, kind: IndexKind | None = None, where: str | None = None) -> None:
+        """Drop the index on some columns; KeyError if there is none. `kind`, `where`: which, if there are more."""
+        found = [
+            index
+            for index in self.indexes()
+            if index.columns == columns and kind in (None, index.kind) and where in (None, index.where)
+        ]
+        if not found:
+            raise KeyError(columns[0] if len(columns) == 1 else columns)
+        if len({index.name for index in found}) > 1:
+            names = " and ".join(repr(index.name) for index in found)
+            raise UsageError(f"{self.label} has the indexes {names}", hint="say which, with kind= or where=")
+        self._session._change_schema(SchemaChange("drop_index", self.table, found[0]))
 
     def indexes(self) -> tuple[IndexDefinition, ...]:
-        """The indexes of the table: `.column`, `.unique`."""
+        """The indexes of the table: `.column` (a tuple for several), `.unique`, `.kind`, `.where`, `.name`."""
         found = dict.fromkeys(self._session._begin().indexes(self.table))
         for change in self._session._schema:
             if change.table == self.table and change.kind == "create_index":
                 found[change.index] = None
             elif change.table == self.table:
-                found = {index: None for index in found if index.column != change.index.column}
+                found = {index: None for index in found if index.name != change.index.name}
         return tuple(found)
 
     # As a source of queries
@@ -259,3 +283,21 @@ def _policies(session: Session) -> _Policies:
 def forget_policies(table: Table) -> None:
     """Drop the policies of a table that goes away."""
     _policies(table._session).pop(table.table, None)
+
+
+def _definition(columns: tuple[str, ...], unique: bool, kind: IndexKind, where: str) -> IndexDefinition:
+    """An index, or UsageError."""
+    for column in (*columns, where) if where else columns:
+        if not isinstance(column, str):
+            raise TypeError(f"a column's name is a str, not {type(column).__name__}")
+        if not column:
+            raise UsageError("a column's name must not be empty")
+    if not columns or len(set(columns)) < len(columns):
+        raise UsageError(f"an index on {columns!r}: it needs a column, and each of several but once")
+    if kind not in ("value", "each", "text"):
+        raise UsageError(f"kind is {kind!r}; it must be 'value', 'each' or 'text'")
+    if kind != "value" and len(columns) > 1:
+        raise UsageError(f"an index on {columns!r} of {kind}: only one column can be taken apart")
+    if kind == "text" and unique:
+        raise UsageError("words of a text can't be unique")
+    return IndexDefinition(columns[0] if len(columns) == 1 else columns, unique, kind=kind, where=where)

@@ -9,8 +9,10 @@ grows and is opaque above the waist. Everything above runs unchanged on any stor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any, Literal, Protocol
 
 from ._stored import Reads as Reads
@@ -19,28 +21,59 @@ from ._stored import Writes as Writes
 
 Durability = Literal["full", "process"]
 Isolation = Literal["serializable", "snapshot"]
+IndexKind = Literal["value", "each", "text"]
 
 
 SCOPE_COLUMN = "_"
 KEY_BYTES_MAX = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class IndexDefinition:
-    """An index of a table on one column.
+    """An index of a table.
+
+    `column`: a column or a path into nested values, or a tuple of several. `kind`: "value", "each" element of a list,
+    tuple or set, or the words of a "text". `where`: only rows that have this column.
 
     `unique`: no two rows have an equal value there. With a `scope` that goes for rows whose SCOPE_COLUMN is one of
     these numbers, on behalf of `owner`, and several owners may have rules of their own for one column.
     """
 
-    column: str
+    column: str | tuple[str, ...]
     unique: bool = False
     owner: str = ""
     scope: tuple[int, ...] = ()
+    kind: IndexKind = "value"
+    where: str = ""
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns or paths, also of an index on one."""
+        return (self.column,) if isinstance(self.column, str) else self.column
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether its entries are the values of one column as they are stored."""
+        return self.kind == "value" and not self.where and isinstance(self.column, str) and "." not in self.column
+
+    @cached_property
+    def name(self) -> str:
+        """What names its entries: the same for all rules of one column."""
+        return index_name(self.columns, self.kind, self.where)
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> IndexDefinition:
-        return cls(**fields | {"scope": tuple(fields["scope"])})
+        column = fields["column"]
+        return cls(
+            **fields | {"scope": tuple(fields["scope"]), "column": column if isinstance(column, str) else tuple(column)}
+        )
+
+
+@cache
+def index_name(columns: tuple[str, ...], kind: IndexKind = "value", where: str = "") -> str:
+    """The name of an index: `age`, `address.city`, `city, age`, `tags (each)`, `bio (text)`, `age where vip`."""
+    name = ", ".join(re.sub(r"[\\,( ]", r"\\\g<0>", column) for column in columns)
+    return name + ("" if kind == "value" else f" ({kind})") + (f" where {where}" if where else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +139,43 @@ class Snapshot(Protocol):
         """The rows with lo <= key < hi, in key order."""
         ...
 
-    def find(self, table: str, column: str, lo: bytes, hi: bytes) -> Iterator[bytes]:
-        """Keys of rows whose encoded value in an indexed column may be in lo <= value < hi: a superset, each once."""
+    def scan_keys(
+        self, table: str, lo: bytes | None = None, hi: bytes | None = None, *, reverse: bool = False
+    ) -> Iterator[list[bytes]]:
+        """The keys with lo <= key < hi, in order, in batches. Some may have no row."""
         ...
 
-    def indexed(self, table: str, column: str) -> bool:
-        """Whether `find` can serve this column."""
+    def get_many(self, table: str, keys: list[bytes]) -> list[Row | None]:
+        """The row of each key."""
+        ...
+
+    def find(
+        self, table: str, index: str, lo: bytes, hi: bytes, *, reverse: bool = False
+    ) -> Iterator[list[tuple[bytes, bytes]]]:
+        """The entries (term, key) of an index with lo <= term < hi, in batches, in the order of terms.
+
+        What they say is true of the rows of this snapshot, and complete. Within a term keys are in no order.
+        """
+        ...
+
+    def keys(self, table: str, index: str, lo: bytes, hi: bytes) -> list[bytes]:
+        """The keys of the entries that `find` gives."""
+        ...
+
+    def count(self, table: str, index: str, lo: bytes | None = None, hi: bytes | None = None) -> int:
+        """How many entries `find` would give; of the index "", how many rows have lo <= key < hi."""
+        ...
+
+    def estimate(self, table: str, index: str, lo: bytes | None = None, hi: bytes | None = None) -> int:
+        """About what `count` would give, at little cost."""
+        ...
+
+    def lacks(self, table: str, index: str) -> bool:
+        """Whether some row may have no entry in an index of one column."""
+        ...
+
+    def indexed(self, table: str, index: str) -> bool:
+        """Whether the index of that name can be asked."""
         ...
 
     def indexes(self, table: str) -> tuple[IndexDefinition, ...]: ...

@@ -8,8 +8,8 @@
     ...     list(t.query.col("age").num_gt(30))
     [b'ann']
 
-Everything is in `Table`; `Table.query` gives a `Query`, `Table.index_cursor` an `IndexCursor`. `verify` walks through
-the files of a table. `Error` carries Tokyo Cabinet's code and message; mistakes of the caller are
+Everything is in `Table`; `Table.query` gives a `Query`, `Table.index_cursor` an `IndexCursor`, and `IndexPages` reads
+an index of a table that nobody writes. `verify` walks through the files of a table. `Error` carries Tokyo Cabinet's code and message; mistakes of the caller are
 `pykesto.errors.UsageError`. `VERSION` is the library's. The guide is docs/driver.md.
 """
 
@@ -20,6 +20,7 @@ from pykesto._tc import (
     Combination,
     Error,
     IndexCursor,
+    IndexPages,
     Info,
     Query,
     QueryColumn,
@@ -32,6 +33,7 @@ __all__ = [
     "Combination",
     "Error",
     "IndexCursor",
+    "IndexPages",
     "Info",
     "Query",
     "QueryColumn",

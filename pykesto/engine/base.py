@@ -14,17 +14,24 @@ from itertools import islice
 from pathlib import Path
 
 from .. import tc
+from ..codec.terms import terms
 from ..errors import ClosedError, CorruptionError, StorageError
 from ..failpoints import ACTIVE, hit, off
 from ..files import breathe, remove, sync_directory, sync_file, translated
 from ..store import IndexDefinition, Row
 from .guard import pack_row, unpack_row
-from .layout import Layout, files_in, table_file
+from .layout import Layout, entries_file, files_in, table_file
 from .manifest import Mark, Stamp, read_stamp, remove_stamp, write_stamp
 
 _BATCH = 256
 _FIRST_BUCKETS = 8191
 _KEY_INDEX = b""
+_ENTRY = b"\x01e\x01\x01"  # an entry is a key: the library wants a column too
+
+
+def _library_indexes(indexes: tuple[IndexDefinition, ...]) -> set[bytes]:
+    """The columns that the library itself indexes."""
+    return {_KEY_INDEX} | {index.columns[0].encode() for index in indexes if index.is_plain}
 
 
 class Base:
@@ -35,6 +42,8 @@ class Base:
         self.stamp = read_stamp(layout, number)
         self.users = 0
         self.open_tables: dict[str, tc.Table] = {}
+        self._entry_tables: dict[tuple[str, str], tc.Table] = {}
+        self._pages: dict[tuple[str, str], tc.IndexPages] = {}
         self._lock = threading.Lock()
         self._closed = False
 
@@ -57,83 +66,86 @@ class Base:
                     found = self.open_tables[name] = tc.Table(self._path(name), "r", lock=False)
         return found
 
-    def keys(self, table: str, lo: bytes | None, hi: bytes | None, *, reverse: bool) -> Iterator[bytes]:
-        """The keys with lo <= key < hi, in order."""
-        found = self.table(table)
+    def pages(self, table: str, index: str) -> tc.IndexPages | None:
+        """The pages of an index, by its name, for as long as this is open; "" is that of the keys. None: not here."""
+        found = self._pages.get((table, index))
         if found is None:
-            return
-        cursor = found.index_cursor(_KEY_INDEX)
-        if reverse:
-            cursor.seek_last() if hi is None else cursor.seek_before(hi)
-        else:
-            cursor.seek_first() if lo is None else cursor.seek(lo)
-        while batch := cursor.prev_batch(_BATCH) if reverse else cursor.next_batch(_BATCH):
-            for key, _ in batch:
-                if (lo is not None and key < lo) if reverse else (hi is not None and key >= hi):
-                    return
-                yield key
+            found = self._open_pages(table, index)
+            if found is not None:
+                self._pages[table, index] = found
+        return found
 
-    def find(self, table: str, column: str, lo: bytes, hi: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """The (value, key) pairs of an index with lo <= value < hi, in order."""
+    def _open_pages(self, table: str, index: str) -> tc.IndexPages | None:
+        rows = self.table(table)
+        if rows is None or not index:
+            return None if rows is None else tc.IndexPages(rows, _KEY_INDEX)
+        definition = next((known for known in self.stamp.tables[table] if known.name == index), None)
+        if definition is None:
+            return None
+        if definition.is_plain:
+            return tc.IndexPages(rows, definition.columns[0].encode())
+        return tc.IndexPages(self._entries(table, index), _KEY_INDEX, split=True)
+
+    def _entries(self, table: str, index: str) -> tc.Table:
+        """The entries of an index that is not a plain column's."""
+        with self._lock:
+            if self._closed:
+                raise ClosedError(f"base {self.number} of {self.layout.directory} is closed")
+            found = self._entry_tables.get((table, index))
+            if found is None:
+                path = self.layout.base(self.number) / entries_file(table, index)
+                found = self._entry_tables[table, index] = tc.Table(path, "r", lock=False)
+            return found
+
+    def holds(self, table: str) -> bool:
+        """Whether the table is here. One that is not has no rows to find, so any index of it serves."""
+        return table in self.stamp.tables
+
+    def row_count(self, table: str) -> int:
+        """How many rows of the table are here."""
         found = self.table(table)
-        if found is None:
-            return
-        cursor = found.index_cursor(column.encode())
-        cursor.seek(lo)
-        while batch := cursor.next_batch(_BATCH):
-            for value, key in batch:
-                if value >= hi:
-                    return
-                yield value, key
-
-    def indexed(self, table: str, column: str) -> bool:
-        """A table that is not here has no rows to find, so any index serves."""
-        indexes = self.stamp.tables.get(table)
-        return indexes is None or any(index.column == column for index in indexes)
+        return 0 if found is None else len(found)
 
     def check(self) -> Iterator[str]:
         """What is wrong with the rows and indexes of this base, in words."""
         for name, indexes in self.stamp.tables.items():
             table = self.table(name)
-            if table is None:
-                continue
-            expected: dict[bytes, set[tuple[bytes, bytes]]] = {index.column.encode(): set() for index in indexes}
-            keys = set()
-            for batch in table.raw_batches(_BATCH):
-                for key, raw in batch:
-                    keys.add(key)
-                    try:
-                        unpack_row(key, raw, table)
-                    except CorruptionError as error:
-                        yield str(error)
-                    columns = table[key]
-                    for column, entries in expected.items():
-                        if column in columns:
-                            entries.add((columns[column], key))
-            yield from self._check_index(name, _KEY_INDEX, {(key, key) for key in keys})
-            for column, entries in expected.items():
-                yield from self._check_index(name, column, entries)
+            if table is not None:
+                named = {index.name: index for index in indexes}
+                yield from self._check_table(name, table, named)
 
-    def _check_index(self, name: str, column: bytes, expected: set[tuple[bytes, bytes]]) -> Iterator[str]:
-        table = self.table(name)
-        if table is None:
-            return
-        cursor = table.index_cursor(column)
-        cursor.seek_first()
-        found = set()
-        while batch := cursor.next_batch(_BATCH):
-            found.update(batch)
+    def _check_table(self, name: str, table: tc.Table, indexes: dict[str, IndexDefinition]) -> Iterator[str]:
+        expected: dict[str, set[tuple[bytes, bytes]]] = {index: set() for index in indexes}
+        keys = set()
+        for batch in table.raw_batches(_BATCH):
+            for key, raw in batch:
+                keys.add((key, key))
+                try:
+                    row = unpack_row(key, raw, table)
+                    for index, definition in indexes.items():
+                        expected[index].update((term, key) for term in terms(row.image, definition))
+                except CorruptionError as error:
+                    yield str(error)
+        yield from self._check_index(name, "", keys)
+        for index, entries in expected.items():
+            yield from self._check_index(name, index, entries)
+
+    def _check_index(self, name: str, index: str, expected: set[tuple[bytes, bytes]]) -> Iterator[str]:
+        pages = self.pages(name, index)
+        found = set() if pages is None else set(pages.entries())
         if found != expected:
-            what = f"index {column.decode()!r}" if column else "key index"
+            what = f"index {index!r}" if index else "key index"
             extra, lacking = len(found - expected), len(expected - found)
             yield f"{self._path(name)}: {what} has {extra} entries too many, and lacks {lacking}"
 
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            for table in self.open_tables.values():
+            for table in [*self.open_tables.values(), *self._entry_tables.values()]:
                 table.close()
             self.open_tables.clear()
+            self._entry_tables.clear()
+            self._pages.clear()
 
 
 class Stopped(Exception):
@@ -179,38 +191,78 @@ class BaseBuilder:
     ) -> None:
         """Put the newest images, each table in its own transaction; have just the tables and indexes of `schema`."""
         present = {path.name for path in files_in(self.directory)}
-        for name in schema:
-            if name in rows or table_file(name) not in present:
-                self._apply_table(name, rows.get(name, {}), schema[name])
-            elif self._indexes_differ(name, schema[name]):
-                self._apply_table(name, {}, schema[name])
-        wanted = {table_file(name) for name in schema}
+        for name, indexes in schema.items():
+            if name in rows or table_file(name) not in present or self._indexes_differ(name, indexes, present):
+                self._apply_table(name, rows.get(name, {}), indexes)
+        wanted = {table_file(name) for name in schema} | {
+            entries_file(name, index.name) for name, indexes in schema.items() for index in indexes
+        }
         for file_name in present:
             if file_name.split(".tct")[0] + ".tct" not in wanted and file_name != "STAMP":
                 remove(self.directory / file_name)
 
-    def _indexes_differ(self, name: str, indexes: tuple[IndexDefinition, ...]) -> bool:
+    def _indexes_differ(self, name: str, indexes: tuple[IndexDefinition, ...], present: set[str]) -> bool:
+        if any(entries_file(name, index.name) not in present for index in indexes if not index.is_plain):
+            return True
         with tc.Table(self.directory / table_file(name), "r", lock=False) as table:
-            return set(table.indexes()) != {_KEY_INDEX} | {index.column.encode() for index in indexes}
+            return set(table.indexes()) != _library_indexes(indexes)
 
     def _apply_table(self, name: str, rows: Mapping[bytes, Row | None], indexes: tuple[IndexDefinition, ...]) -> None:
-        path = self.directory / table_file(name)
-        with tc.Table(path, "c", bnum=_FIRST_BUCKETS, lock=False) as table:
-            wanted = {_KEY_INDEX} | {index.column.encode() for index in indexes}
+        derived = {index.name: index for index in indexes if not index.is_plain}
+        with tc.Table(self.directory / table_file(name), "c", bnum=_FIRST_BUCKETS, lock=False) as table:
+            wanted = _library_indexes(indexes)
             for column in wanted - set(table.indexes()):
                 table.create_index(column, "lexical")
             for column in set(table.indexes()) - wanted:
                 table.drop_index(column)
-            table.begin()
-            try:
-                self._put(table, rows)
-            except BaseException:
-                table.abort()
-                raise
-            table.commit()
-            if len(table) > 2 * table.bnum:
-                table.optimize(bnum=4 * len(table))
-            table.sync()
+            for index, definition in derived.items():
+                self._apply_entries(table, self.directory / entries_file(name, index), definition, rows)
+            self._write(table, lambda: self._put(table, rows))
+
+    def _write(self, table: tc.Table, changes: Callable[[], None]) -> None:
+        """Make changes in one transaction; a table that has outgrown its buckets gets more."""
+        table.begin()
+        try:
+            changes()
+        except BaseException:
+            table.abort()
+            raise
+        table.commit()
+        if len(table) > 2 * table.bnum:
+            table.optimize(bnum=4 * len(table))
+        table.sync()
+
+    def _apply_entries(
+        self, table: tc.Table, path: Path, index: IndexDefinition, rows: Mapping[bytes, Row | None]
+    ) -> None:
+        """Bring the entries of an index forward, before the rows are; all of them, if it is new here."""
+        new = not path.exists()
+        with tc.Table(path, "c", bnum=_FIRST_BUCKETS, lock=False) as entries:
+            if new:
+                entries.create_index(_KEY_INDEX, "lexical")
+                self._write(entries, lambda: self._list_all(table, entries, index))
+            self._write(entries, lambda: self._list_changes(table, entries, index, rows))
+
+    def _list_all(self, table: tc.Table, entries: tc.Table, index: IndexDefinition) -> None:
+        for batch in table.raw_batches(_BATCH):
+            self._stop_if_asked()
+            for key, raw in batch:
+                for term in terms(unpack_row(key, raw, table).image, index):
+                    entries.put_raw(term + b"\0" + key, _ENTRY)
+
+    def _list_changes(
+        self, table: tc.Table, entries: tc.Table, index: IndexDefinition, rows: Mapping[bytes, Row | None]
+    ) -> None:
+        for number, (key, row) in enumerate(rows.items()):
+            if number % _BATCH == 0:
+                self._stop_if_asked()
+            raw = table.get_raw(key)
+            old = set(terms(unpack_row(key, raw, table).image, index)) if raw is not None else set()
+            new = set(terms(row.image, index)) if row is not None else set()
+            for term in old - new:
+                del entries[term + b"\0" + key]
+            for term in new - old:
+                entries.put_raw(term + b"\0" + key, _ENTRY)
 
     def _put(self, table: tc.Table, rows: Mapping[bytes, Row | None]) -> None:
         changes = iter(rows.items())

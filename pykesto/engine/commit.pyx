@@ -24,7 +24,8 @@ import time
 
 from pykesto import failpoints as _failpoints
 from pykesto.engine.layout import require_index_name
-from pykesto.engine.validation import check_unique, refuse_other_index, validate, with_merged
+from pykesto.engine.unique import check_unique
+from pykesto.engine.validation import refuse_other_index, validate, with_merged
 from pykesto.errors import CommitUnknown, ConcurrencyConflict, LockTimeout, SnapshotExpired, StorageError
 from pykesto.failpoints import off
 
@@ -137,7 +138,7 @@ cdef class Committer:
         cdef tuple schema = tuple(writes.schema)
         for change in schema:
             if change.kind == "create_index":
-                require_index_name(change.table, change.index.column)
+                require_index_name(change.table, change.index)
         note = terms.note
         about = {"pid": self.pid} if note is None else {"note": note, "pid": self.pid}
         return Commit(writes.rows, schema, about, time.time_ns() // 1_000_000)

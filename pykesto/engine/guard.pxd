@@ -4,3 +4,4 @@ from pykesto._stored cimport Row
 
 
 cpdef Row unpack_row(bytes key, bytes raw, table)
+cdef object take_row(bytes key, const char *at, Py_ssize_t size, object table)

@@ -55,8 +55,12 @@ def pack_row(bytes key not None, Row row not None):
 
 cpdef Row unpack_row(bytes key, bytes raw, table):
     """The row behind a verified checksum. `table` is where it was read, for the error."""
-    cdef const char *at = PyBytes_AS_STRING(raw)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(raw) - HEAD
+    return take_row(key, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw), table)
+
+
+cdef object take_row(bytes key, const char *at, Py_ssize_t size, object table):
+    """The row behind a verified checksum, copied from where it lies."""
+    size -= HEAD
     if size >= 0 and memcmp(at, FIRST, PREFIX) == 0:
         if kesto_big32(at + PREFIX + 8) == checksum(at + PREFIX, key, at + HEAD, size):
             return stored(kesto_big64(at + PREFIX), PyBytes_FromStringAndSize(at + HEAD, size))

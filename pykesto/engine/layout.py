@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from ..errors import FormatError, StorageError, UsageError
 from ..files import network_of, sync_directory, translated
+from ..store import IndexDefinition
 
 OWN_NAMES = frozenset(
     {
@@ -122,16 +123,23 @@ def table_file(table: str) -> str:
     return f"={digest[:40]}.tct"
 
 
+def entries_file(table: str, index: str) -> str:
+    """The file name of the entries of an index that is not a plain column's."""
+    digest = hashlib.sha256(f"{table}/{index}".encode()).hexdigest()
+    return f"{table_file(table).removesuffix('.tct')[:60]}+{digest[:40]}.tct"
+
+
 def files_in(directory: Path) -> list[Path]:
     """The plain files of a folder, or StorageError."""
     with translated("list", directory):
         return [directory / name for name in os.listdir(directory)]
 
 
-def require_index_name(table: str, column: str) -> None:
+def require_index_name(table: str, index: IndexDefinition) -> None:
     """Refuse a column whose index could have no file: the library puts the name, URL-encoded, into the file's."""
+    column = index.columns[0]
     name = f"{table_file(table)}.idx.{quote(column, safe='')}.lex.wal"
-    if "\0" in column or len(name) > _NAME_BYTES_MAX:
+    if index.is_plain and ("\0" in column or len(name) > _NAME_BYTES_MAX):
         raise UsageError(
             f"an index on a column named {column[:40]!r} (of {len(column)} characters) can't be kept: its file name "
             f"would hold a NUL or take {len(name)} bytes of {_NAME_BYTES_MAX}",

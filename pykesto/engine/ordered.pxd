@@ -10,3 +10,4 @@ cdef class Ordered:
     cpdef discard(self, item)
     cdef list in_order(self)
     cpdef list between(self, lo=*, hi=*)
+    cpdef Py_ssize_t count_between(self, lo, hi) except -1

@@ -65,7 +65,7 @@ cdef class Ordered:
         cdef list found = ordered[begin:end]
         return [item for item in found if item not in self.gone] if self.gone else found
 
-    def count_between(self, lo, hi):
+    cpdef Py_ssize_t count_between(self, lo, hi) except -1:
         """How many items there are with lo <= item < hi, at most: those that are gone may be counted."""
         cdef list ordered = self.in_order()
-        return bisect_left(ordered, hi) - bisect_left(ordered, lo)
+        return max(0, bisect_left(ordered, hi) - bisect_left(ordered, lo))

@@ -3,6 +3,8 @@
 from libc.stdint cimport uint64_t
 
 from pykesto.engine.content cimport Commit
+from pykesto.engine.keyfilter cimport KeyFilter
+from pykesto.engine.listed cimport Listed
 from pykesto.engine.ordered cimport Ordered
 
 
@@ -23,6 +25,8 @@ cdef class Table:
     cdef readonly dict rows
     cdef readonly Ordered keys
     cdef readonly dict indexes
+    cdef KeyFilter filter
+    cdef int note_key(self, bytes key) except -1
 
 
 cdef class Overlay:
@@ -40,7 +44,9 @@ cdef class Overlay:
     cdef put(self, Table table, bytes key, bytes image, uint64_t number)
     cdef prune(self, Table table, bytes key, Version newest)
     cdef change_maps(self, change)
-    cdef build_index(self, str name, str column)
+    cdef build_index(self, str table_name, definition)
+    cdef Listed listed(self, str table, str index)
+    cdef list entries_between(self, Listed listed, lo, hi)
     cdef note_unique(self)
     cdef bint knows_all(self, dict tables) except -1
     cpdef apply(self, uint64_t number, Commit commit)
@@ -49,3 +55,4 @@ cdef class Overlay:
     cdef bint forget_some(self, mark, Py_ssize_t at_most) except -1
     cdef forget_key(self, Table table, bytes key, uint64_t version)
     cdef forget_entries(self, Table table, bytes key, list gone, list kept)
+    cpdef Py_ssize_t count_keys(self, str table, lo, hi) except -1

@@ -13,13 +13,14 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 
 from pykesto.engine.content cimport Commit
+from pykesto.engine.keyfilter cimport KeyFilter
+from pykesto.engine.listed cimport Listed
 from pykesto.engine.ordered cimport Ordered
 
 import threading
 from bisect import bisect_left
 from collections import deque
 
-from pykesto.codec import find_column
 from pykesto.engine.schema import Schema
 
 cdef extern from "Python.h":
@@ -63,7 +64,17 @@ cdef class Table:
     def __cinit__(self):
         self.rows = {}
         self.keys = Ordered()
-        self.indexes = {}
+        self.indexes = {}  # by the names of indexes; replaced, not changed, when one is dropped
+        self.filter = KeyFilter()
+
+    cdef int note_key(self, bytes key) except -1:
+        """Have a new key in the filter, and that in the right size."""
+        cdef Py_ssize_t count = len(self.rows)
+        if self.filter.added >= self.filter.bits >> 4:
+            self.filter.resize(count * 2, self.rows)
+        else:
+            self.filter.add(key)
+        return 0
 
 
 @cython.final
@@ -83,7 +94,7 @@ cdef class Overlay:
         self.lock = threading.RLock()  # around the ordered maps, which readers copy from
         for table, indexes in schema.items():
             for index in indexes:
-                self.build_index(table, index.column)
+                self.build_index(table, index)
         self.note_unique()
 
     cdef Table table(self, str name):
@@ -133,14 +144,12 @@ cdef class Overlay:
         table.rows[key] = version
         if version.older is None:
             table.keys.add(key)
+            table.note_key(key)
         elif version.older.older is not None:
             self.prune(table, key, version)
         self.size_bytes += PyBytes_GET_SIZE(key) + (0 if image is None else PyBytes_GET_SIZE(image))
-        if image is not None:
-            for column, entries in table.indexes.items():
-                value = column_value(image, column)
-                if value is not None:
-                    (<Ordered>entries).add((value, key))
+        for listed in table.indexes.values():
+            (<Listed>listed).add(image, key)
 
     cdef prune(self, Table table, bytes key, Version newest):
         """Drop the version before the last one, if no snapshot sees it."""
@@ -156,28 +165,28 @@ cdef class Overlay:
 
     cdef change_maps(self, change):
         """Keep an ordered map for each index. A dropped table needs no more: the commit deletes its rows."""
+        cdef Table table = self.table(change.table)
         if change.kind == "create_index":
-            self.build_index(change.table, change.index.column)
-        elif change.kind == "drop_index":
-            if all([index.column != change.index.column for index in self.indexes(change.table)]):
-                self.table(change.table).indexes.pop(change.index.column, None)
+            self.build_index(change.table, change.index)
         else:
-            self.table(change.table).indexes.clear()
+            # A snapshot that has looked goes on with what is dropped here.
+            names = {index.name for index in self.indexes(change.table)} if change.kind == "drop_index" else set()
+            table.indexes = {name: listed for name, listed in table.indexes.items() if name in names}
 
-    cdef build_index(self, str name, str column):
-        cdef Table table = self.table(name)
-        cdef Ordered entries = Ordered()
+    cdef build_index(self, str table_name, definition):
+        cdef Table table = self.table(table_name)
+        cdef Listed listed
         cdef Version version
-        if column in table.indexes:
-            return  # one map serves all rules for a column
+        cdef str name = definition.name
+        if name in table.indexes:
+            return  # one map serves all rules with these entries
+        listed = Listed(definition)
         for key, newest in table.rows.items():
             version = newest
             while version is not None:
-                value = column_value(version.image, column)
-                if value is not None:
-                    entries.add((value, key))
+                listed.add(version.image, key)
                 version = version.older
-        table.indexes[column] = entries
+        table.indexes[name] = listed
 
     # Reading
 
@@ -217,17 +226,25 @@ cdef class Overlay:
             found = self.tables.get(table)
             return [] if found is None else (<Table>found).keys.between(lo, hi)
 
-    def index_between(self, str table, str column, lo, hi):
-        """The (value, key) entries with lo <= value < hi; None if there is no such index (any more)."""
+    cpdef Py_ssize_t count_keys(self, str table, lo, hi) except -1:
+        """How many keys there are with lo <= key < hi, at most."""
         with self.lock:
             found = self.tables.get(table)
-            entries = None if found is None else (<Table>found).indexes.get(column)
-            return None if entries is None else (<Ordered>entries).between((lo,), (hi,))
+            if found is None:
+                return 0
+            if lo is None and hi is None:
+                return len((<Table>found).rows)
+            return (<Table>found).keys.count_between(b"" if lo is None else lo, b"\xff\xff\xff" if hi is None else hi)
 
-    def indexed(self, str table, str column):
-        """Whether there is a map of the values of a column."""
+    cdef Listed listed(self, str table, str index):
+        """The map of an index, or None."""
         found = self.tables.get(table)
-        return found is not None and column in (<Table>found).indexes
+        return None if found is None else (<Table>found).indexes.get(index)
+
+    cdef list entries_between(self, Listed listed, lo, hi):
+        """The (term, key) entries with lo <= term < hi, None leaving a side open."""
+        with self.lock:
+            return listed.entries.between(None if lo is None else (lo,), None if hi is None else (hi,))
 
     def indexes(self, str table):
         """The indexes of a table as of the newest commit."""
@@ -278,16 +295,16 @@ cdef class Overlay:
         else:
             del table.rows[key]
             table.keys.discard(key)
+            if not table.rows:
+                table.filter = KeyFilter()
         while gone is not None:
             self.size_bytes -= PyBytes_GET_SIZE(key) + (0 if gone.image is None else PyBytes_GET_SIZE(gone.image))
             gone = gone.older
 
     cdef forget_entries(self, Table table, bytes key, list gone, list kept):
         """Drop the index entries of images that are gone, but for those that others of the row have too."""
-        for column, entries in table.indexes.items():
-            stay = {column_value(image, column) for image in kept}
-            for value in {column_value(image, column) for image in gone} - stay - {None}:
-                (<Ordered>entries).discard((value, key))
+        for listed in table.indexes.values():
+            (<Listed>listed).discard(key, gone, kept)
 
 
 cdef list images(Version version, Version until):
@@ -296,8 +313,3 @@ cdef list images(Version version, Version until):
         found.append(version.image)
         version = version.older
     return found
-
-
-def column_value(bytes image, str column):
-    """The encoded value of a column, or None where there is none, or no row."""
-    return None if image is None else find_column(image, column.encode())

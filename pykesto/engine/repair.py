@@ -154,7 +154,9 @@ class _Repair:
             for name in base.stamp.tables if base is not None else ():
                 assert base is not None
                 rows = dict(_rows(base, name))
-                named = set(base.keys(name, None, None, reverse=False)) | rows.keys()
+                pages = base.pages(name, "")
+                listed = set() if pages is None else {key for _, key in pages.entries()}
+                named = listed | rows.keys()
                 found[name] = {key: row for key, row in rows.items() if row is not None}
                 lost[name] = named - found[name].keys()
         return found, lost

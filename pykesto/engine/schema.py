@@ -41,4 +41,4 @@ class Schema:
 
 
 def _name(index: IndexDefinition) -> tuple[str, str]:
-    return index.column, index.owner
+    return index.name, index.owner

@@ -3,7 +3,8 @@
 from libc.stdint cimport uint64_t
 
 from pykesto._stored cimport Row
-from pykesto.engine.overlay cimport Overlay
+from pykesto.engine.finding cimport IndexView
+from pykesto.engine.overlay cimport Overlay, Table, Version
 
 
 cdef class BaseSnapshot:
@@ -20,6 +21,12 @@ cdef class BaseSnapshot:
     cdef BaseSnapshot after
     cdef int refuse_unusable(self) except -1
     cpdef Row get(self, str table, bytes key)
+    cdef dict index_views
+    cdef object view_of(self, str table, str index)
+    cdef IndexView known_view(self, str table, str index)
+    cdef Row row_of(self, str table, bytes key)
+    cdef object count_rows(self, str table, bytes lo, bytes hi)
+    cdef Version version_in(self, Table above, bytes key)
 
 
 cdef BaseSnapshot snapshot_of(owner, base, Overlay overlay, uint64_t position)

@@ -1,13 +1,19 @@
 """One version of the whole database, read from a base and the overlay above it."""
 
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
 from libc.time cimport time
 
 from pykesto._stored cimport Row, stored
 from pykesto._system cimport current_pid
-from pykesto.engine.guard cimport unpack_row
-from pykesto.engine.overlay cimport Overlay, Version
+from pykesto._tc cimport rows_in_place
+from pykesto.engine.guard cimport take_row, unpack_row
+from pykesto.engine.finding cimport IndexView
+from pykesto.engine.listed cimport Listed
+from pykesto.engine.overlay cimport Overlay, Table, Version
+
+from pykesto.engine.finding import key_batches
 
 from datetime import datetime, timezone
 
@@ -38,6 +44,9 @@ cdef class BaseSnapshot:
     cpdef Row get(self, str table, bytes key):
         """The row, or None."""
         self.refuse_unusable()
+        return self.row_of(table, key)
+
+    cdef Row row_of(self, str table, bytes key):
         cdef Version version = self.overlay.visible(table, key, self.version)
         if version is not None:
             return None if version.image is None else stored(version.number, version.image)
@@ -51,38 +60,116 @@ cdef class BaseSnapshot:
 
     def scan(self, str table, lo=None, hi=None, *, bint reverse=False):
         """The rows with lo <= key < hi, in key order."""
-        self.refuse_unusable()
-        cdef list overlay_keys = self.overlay.keys_between(table, lo, hi)
-        cdef Row row
-        if reverse:
-            overlay_keys.reverse()
-        base_keys = self.base.keys(table, lo, hi, reverse=reverse)
-        for key in merged(base_keys, overlay_keys, reverse) if overlay_keys else base_keys:
-            row = self.get(table, key)
-            if row is not None:
-                yield key, row
+        for keys in self.scan_keys(table, lo, hi, reverse=reverse):
+            for key, row in zip(keys, self.get_many(table, keys)):
+                if row is not None:
+                    yield key, row
 
-    def find(self, str table, str column, bytes lo not None, bytes hi not None):
-        """Keys of rows whose encoded value in an indexed column may be in lo <= value < hi: a superset, each once."""
-        entries = self.overlay.index_between(table, column, lo, hi)
-        if entries is None:  # dropped since the query was planned
-            for key, _ in self.scan(table):
-                yield key
-            return
+    def scan_keys(self, str table, lo=None, hi=None, *, bint reverse=False):
+        """The keys with lo <= key < hi, in order, in batches. Some may have no row."""
         self.refuse_unusable()
-        cdef set seen = set()
-        for _, key in entries:
-            if key not in seen:
-                seen.add(key)
-                yield key
-        for _, key in self.base.find(table, column, lo, hi):
-            # A row with a visible version in the overlay is found by that one's entry, or not at all.
-            if key not in seen and self.overlay.visible(table, key, self.version) is None:
-                yield key
+        return key_batches(self.base.pages(table, ""), self.overlay.keys_between(table, lo, hi), lo, hi, reverse)
 
-    def indexed(self, str table, str column):
-        """Whether `find` can serve this column."""
-        return self.overlay.indexed(table, column) and self.base.indexed(table, column)
+    def get_many(self, str table, list keys not None):
+        """The row of each key, or None."""
+        self.refuse_unusable()
+        cdef Table above = self.overlay.tables.get(table)
+        cdef list found, below
+        cdef Version version
+        cdef Py_ssize_t i, at = 0
+        rows = self.base.table(table)
+        if rows is None:
+            return [self.row_of(table, <bytes?>key) for key in keys]
+        if above is None or not above.rows:
+            return rows_in_place(rows, keys, take_row)
+        found, below = [], []
+        for key in keys:
+            version = self.version_in(above, <bytes?>key)
+            if version is None:
+                below.append(key)
+                found.append(below)  # a place to fill in
+            else:
+                found.append(None if version.image is None else stored(version.number, version.image))
+        if below:
+            filled = rows_in_place(rows, below, take_row)
+            for i in range(len(found)):
+                if found[i] is below:
+                    found[i] = filled[at]
+                    at += 1
+        return found
+
+    cdef Version version_in(self, Table above, bytes key):
+        """The version in the overlay that this snapshot sees, or None."""
+        if not above.filter.may_hold(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)):
+            return None
+        cdef Version row = above.rows.get(key)
+        while row is not None and row.number > self.version:
+            row = row.older
+        return row
+
+    # Through indexes
+
+    cdef object view_of(self, str table, str index):
+        """The index of that name as this snapshot sees it, or None; the same all the time."""
+        found = self.index_views.get((table, index), self)
+        if found is not self:
+            return found
+        cdef Listed listed = self.overlay.listed(table, index)
+        found = None
+        if listed is not None:
+            pages = self.base.pages(table, index)
+            if pages is not None or not self.base.holds(table):
+                found = IndexView(self.overlay, listed, pages, table, self.version)
+        self.index_views[(table, index)] = found
+        return found
+
+    cdef IndexView known_view(self, str table, str index):
+        self.refuse_unusable()
+        found = self.view_of(table, index)
+        if found is None:
+            raise UsageError(f"{table} has no index {index!r}")
+        return found
+
+    def indexed(self, str table, str index):
+        """Whether the index of that name can be asked."""
+        return self.view_of(table, index) is not None
+
+    def find(self, str table, str index, bytes lo, bytes hi, *, bint reverse=False):
+        """The entries (term, key) with lo <= term < hi, in the order of terms, in batches."""
+        return self.known_view(table, index).batches(lo, hi, reverse)
+
+    def keys(self, str table, str index, bytes lo, bytes hi):
+        """The keys of the entries that `find` gives, in any order."""
+        return self.known_view(table, index).keys(lo, hi)
+
+    def count(self, str table, str index, bytes lo=None, bytes hi=None):
+        """How many entries `find` would give; of the index "", how many rows have lo <= key < hi."""
+        if not index:
+            return self.count_rows(table, lo, hi)
+        return self.known_view(table, index).count(lo, hi)
+
+    def estimate(self, str table, str index, bytes lo=None, bytes hi=None):
+        """About what `count` would give."""
+        if not index:
+            pages = self.base.pages(table, index)
+            return self.overlay.count_keys(table, lo, hi) + (0 if pages is None else pages.estimate(lo, hi))
+        return self.known_view(table, index).estimate(lo, hi)
+
+    cdef object count_rows(self, str table, bytes lo, bytes hi):
+        self.refuse_unusable()
+        rows = self.base.table(table)
+        cdef Py_ssize_t found = 0 if rows is None else self.base.pages(table, "").count(lo, hi)
+        cdef Version version
+        for key in self.overlay.keys_between(table, lo, hi):
+            version = self.overlay.visible(table, key, self.version)
+            if version is not None:
+                found += version.image is not None
+                found -= rows is not None and key in rows
+        return found
+
+    def lacks(self, str table, str index):
+        """Whether some row may have no entry in an index of one column."""
+        return self.known_view(table, index).lacks(self.base.row_count(table))
 
     def indexes(self, str table):
         """The indexes of a table."""
@@ -104,23 +191,6 @@ cdef class BaseSnapshot:
         """Give up the pins."""
         self.owner.end(self)
 
-
-def merged(base_keys, list overlay_keys, bint reverse):
-    """Two ordered streams as one, each key once."""
-    one, other = iter(base_keys), iter(overlay_keys)
-    a, b = next(one, None), next(other, None)
-    while a is not None or b is not None:
-        if a == b:
-            yield a
-            a, b = next(one, None), next(other, None)
-        elif b is None or (a is not None and (a > b if reverse else a < b)):
-            yield a
-            a = next(one, None)
-        else:
-            yield b
-            b = next(other, None)
-
-
 cdef BaseSnapshot snapshot_of(owner, base, Overlay overlay, uint64_t position):
     """What is committed up to `position`, on this base and this overlay."""
     cdef BaseSnapshot snapshot = BaseSnapshot.__new__(BaseSnapshot)
@@ -131,4 +201,5 @@ cdef BaseSnapshot snapshot_of(owner, base, Overlay overlay, uint64_t position):
     snapshot.position = position
     snapshot.began_s = <uint64_t>time(NULL)
     snapshot.pid = current_pid()
+    snapshot.index_views = {}
     return snapshot

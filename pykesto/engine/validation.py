@@ -9,14 +9,12 @@ miss deletions and rows that moved out.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from ..codec import decode, is_scalar_encoding, range_of
-from ..errors import ConcurrencyConflict, Conflict, UniqueViolation
+from ..errors import ConcurrencyConflict, Conflict
 from ..failpoints import ACTIVE, off
 from ..merging import combined, differs_elsewhere
-from ..store import SCOPE_COLUMN, IndexDefinition, Isolation, Reads, Writes
-from .overlay import Overlay, column_value
+from ..store import Isolation, Reads, Writes
+from .overlay import Overlay
 from .snapshot import BaseSnapshot
 
 _REPORTED = 5
@@ -120,73 +118,7 @@ def refuse_other_index(overlay: Overlay, writes: Writes) -> None:
     for change in writes.schema:
         for index in overlay.indexes(change.table) if change.kind == "create_index" else ():
             new = change.index
-            if (index.column, index.owner) == (new.column, new.owner) and index.unique != new.unique:
+            if (index.name, index.owner) == (new.name, new.owner) and index.unique != new.unique:
                 raise ConcurrencyConflict(
-                    message=f"another commit created an index on {index.column} with unique={index.unique}"
+                    message=f"another commit created an index on {index.name} with unique={index.unique}"
                 )
-
-
-def check_unique(newest: BaseSnapshot, writes: Writes) -> None:
-    """Raise UniqueViolation if, with these writes, two rows of a table would share a unique value.
-
-    `newest` is the newest snapshot, so the answer holds whatever the isolation; the final state counts, so that
-    two rows may swap values in one commit.
-    """
-    dropped = {(c.table, c.index.column, c.index.owner) for c in writes.schema if c.kind == "drop_index"}
-    for table, rows in writes.rows.items():
-        for index in newest.indexes(table):
-            if index.unique and (table, index.column, index.owner) not in dropped:
-                _check_index(newest, table, index, rows)
-    for change in writes.schema:
-        if change.kind == "create_index" and change.index.unique:
-            every: dict[bytes, bytes | None] = {key: row.image for key, row in newest.scan(change.table)}
-            every |= writes.rows.get(change.table, {})
-            _check_among(change.table, _with_known_scope(newest, change.table, change.index), every)
-
-
-def _with_known_scope(newest: BaseSnapshot, table: str, index: IndexDefinition) -> IndexDefinition:
-    """The rule as it will be: what is there already goes on to count."""
-    scopes = (i.scope for i in newest.indexes(table) if (i.column, i.owner) == (index.column, index.owner))
-    return replace(index, scope=index.scope + next(scopes, ()))
-
-
-def _check_index(newest: BaseSnapshot, table: str, index: IndexDefinition, rows: dict[bytes, bytes | None]) -> None:
-    for lo, hi in _check_among(table, index, rows):
-        for other in _keys_with(newest, table, index, lo, hi):
-            if other not in rows:
-                raise UniqueViolation(index.owner or table, index.column, lo, other)
-
-
-def _unique_value(image: bytes | None, index: IndexDefinition) -> bytes | None:
-    """The encoded value that the rule is about; None for rows out of its scope."""
-    value = column_value(image, index.column)
-    if value is None or not index.scope:
-        return value
-    scope = column_value(image, SCOPE_COLUMN)
-    return value if scope is not None and decode(scope) in index.scope else None
-
-
-def _check_among(
-    table: str, index: IndexDefinition, rows: dict[bytes, bytes | None]
-) -> dict[tuple[bytes, bytes], bytes]:
-    """The unique values in `rows`, as ranges of what equals them; UniqueViolation if one is there twice."""
-    values: dict[tuple[bytes, bytes], bytes] = {}
-    for key, image in rows.items():
-        encoded = _unique_value(image, index)
-        if encoded is None or (value := decode(encoded)) is None:
-            continue  # missing and None never collide
-        equal = range_of(value) if is_scalar_encoding(encoded) else (encoded, encoded + b"\0")
-        if values.setdefault(equal, key) != key:
-            raise UniqueViolation(index.owner or table, index.column, encoded, values[equal])
-    return values
-
-
-def _keys_with(newest: BaseSnapshot, table: str, index: IndexDefinition, lo: bytes, hi: bytes) -> Iterator[bytes]:
-    """The keys of rows whose unique value is in lo <= value < hi."""
-    indexed = newest.indexed(table, index.column)
-    keys = newest.find(table, index.column, lo, hi) if indexed else (key for key, _ in newest.scan(table))
-    for key in keys:
-        row = newest.get(table, key)
-        value = _unique_value(row.image, index) if row else None
-        if value is not None and lo <= value < hi:
-            yield key

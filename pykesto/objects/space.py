@@ -378,7 +378,7 @@ class ObjectSpace(Space):
     def _find(self, condition: Condition) -> list[bytes]:
         """The ids of all objects that meet a condition."""
         resolved = self.resolver().condition(condition)
-        return [self.id_of(key) for key in Query(self, resolved)._keys()]
+        return [self.id_of(key) for key, _ in Query(self, resolved)._matches()]
 
     def item(self, key: bytes, row: Row) -> Any:
         id = self.id_of(key)

@@ -10,10 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, ClassVar, NoReturn
+from uuid import UUID
 
-from ..codec import decode, decode_key, encode, family_range, find_column, is_scalar_encoding, prefix_range, range_of
+from ..codec import decode, decode_key, encode, encode_row, family_range, is_scalar_encoding, prefix_range, range_of
+from ..codec.terms import EVERY, value_at, words
 from ..errors import UsageError
+from ..store import Row
+
+Match = tuple[bytes, Row]  # an encoded key, and the packed row under it
 
 _reference: Callable[[Any], bytes | None] | None = None
 
@@ -24,7 +31,8 @@ def stand_for_references(reference: Callable[[Any], bytes | None]) -> None:
     _reference = reference
 
 
-def _encoded(value: Any) -> bytes:
+def encoded(value: Any) -> bytes:
+    """The bytes of an operand or value, in which references stand for objects."""
     return encode(value, _reference)
 
 
@@ -132,18 +140,7 @@ KEY_COLUMNS = frozenset({"k_key", "k_id"})
 
 def encoded_value(path: str, key: bytes, image: bytes) -> bytes | None:
     """The encoded value of a column, of the key, or of a path with dots into nested dicts; None where it is missing."""
-    if path in KEY_COLUMNS:
-        return key
-    name, _, rest = path.partition(".")
-    found = find_column(image, name.encode())
-    if not rest or found is None:
-        return found
-    value = decode(found)
-    for step in rest.split("."):
-        if not isinstance(value, dict) or step not in value:
-            return None
-        value = value[step]
-    return encode(value)
+    return key if path in KEY_COLUMNS else value_at(image, path)
 
 
 def decoded_value(path: str, encoded: bytes) -> Any:
@@ -156,12 +153,18 @@ def name_of(column: str | Column) -> str:
     return column._name if isinstance(column, Column) else column
 
 
+Ranges = tuple[tuple[bytes, bytes], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class InRanges(Condition):
-    """The encoded value is in one of some ranges lo <= value < hi. All that an index can answer."""
+    """The encoded value is in one of some ranges lo <= value < hi, in order and apart. What an index can answer.
+
+    `kind`: "equal" if what is in one range is equal, and the range begins with its core; "class"; or "range".
+    """
 
     column: str
-    ranges: tuple[tuple[bytes, bytes], ...]
+    ranges: Ranges
     text: str
     kind: str = "range"
     operand: Any = None
@@ -182,6 +185,7 @@ class Test(Condition):
     test: Callable[[Any], bool]
     text: str
     operand: Any = None
+    kind: str = ""  # "contains": what an index of each element can answer
 
     def matches(self, key: bytes, image: bytes) -> bool:
         value = encoded_value(self.column, key, image)
@@ -191,6 +195,47 @@ class Test(Condition):
         return self.text
 
 
+@dataclass(frozen=True, slots=True)
+class HasWords(Condition):
+    """A text, or the texts in a list, tuple or set, have all of these words; the last ones may be beginnings."""
+
+    column: str
+    words: tuple[str, ...]
+    beginnings: tuple[str, ...]
+
+    def matches(self, key: bytes, image: bytes) -> bool:
+        value = encoded_value(self.column, key, image)
+        found = set() if value is None else set(words(decoded_value(self.column, value)))
+        return found.issuperset(self.words) and all(
+            any(word.startswith(beginning) for word in found) for beginning in self.beginnings
+        )
+
+    def __str__(self) -> str:
+        return f"{self.column} has the words {' '.join([*self.words, *(f'{one}*' for one in self.beginnings)])}"
+
+
+@dataclass(frozen=True, slots=True)
+class AnyElement(Condition):
+    """Some dict in a list or tuple meets a condition, whose columns are its keys."""
+
+    column: str
+    inner: Condition
+
+    def matches(self, key: bytes, image: bytes) -> bool:
+        found = encoded_value(self.column, key, image)
+        value = None if found is None else decoded_value(self.column, found)
+        if not isinstance(value, (list, tuple)):
+            return False
+        return any(isinstance(item, dict) and self.inner.matches(key, _row_of(item)) for item in value)
+
+    def __str__(self) -> str:
+        return f"any of {self.column} has {self.inner}"
+
+
+def _row_of(element: dict[Any, Any]) -> bytes:
+    return encode_row({name: value for name, value in element.items() if isinstance(name, str) and name})
+
+
 def operands(condition: Condition) -> Iterator[Any]:
     """The values that a condition compares with, as they were given."""
     if isinstance(condition, (And, Or)):
@@ -198,6 +243,8 @@ def operands(condition: Condition) -> Iterator[Any]:
             yield from operands(part)
     elif isinstance(condition, Not):
         yield from operands(condition.part)
+    elif isinstance(condition, AnyElement):
+        yield from operands(condition.inner)
     elif isinstance(condition, (InRanges, Test)):
         yield condition.operand
 
@@ -213,16 +260,29 @@ class Exists(Condition):
         return f"{self.column} exists"
 
 
+_SIMPLE = frozenset({int, str, bool, float, bytes, type(None), date, datetime, UUID, Decimal})
+
+
 def _equal(column: str, value: Any) -> Condition:
-    encoded = _encoded(value)
-    if is_scalar_encoding(encoded):
-        return InRanges(column, (_equal_range(encoded),), f"{column} == {value!r}", "equal", value)
-    operand = decode(encoded)  # a copy, in which references stand for objects
+    if type(value) in _SIMPLE:
+        pair = range_of(value)
+        return InRanges(column, (pair,) if pair[0] < pair[1] else (), f"{column} == {value!r}", "equal", value)
+    operand_bytes = encoded(value)
+    if is_scalar_encoding(operand_bytes):
+        lo, hi = _equal_range(operand_bytes)
+        return InRanges(column, ((lo, hi),) if lo < hi else (), f"{column} == {value!r}", "equal", value)
+    operand = decode(operand_bytes)  # a copy, in which references stand for objects
     return Test(column, lambda found: bool(found == operand), f"{column} == {value!r}", value)
 
 
-def _equal_range(encoded: bytes) -> tuple[bytes, bytes]:
-    return range_of(decode(encoded))
+def _around(ranges: Ranges) -> Ranges:
+    """All values but those in the range."""
+    (lo, hi) = ranges[0] if ranges else (EVERY[0], EVERY[0])
+    return ((EVERY[0], lo), (hi, EVERY[1]))
+
+
+def _equal_range(operand: bytes) -> tuple[bytes, bytes]:
+    return range_of(decode(operand))
 
 
 _OPEN: Any = object()  # no bound on that side; None is an operand
@@ -238,22 +298,27 @@ def _ordering(
     with_hi: bool = False,
 ) -> Condition:
     """lo <(=) value <(=) hi, in the operands' family. `after_lo`: strictly greater; `with_hi`: up to and with hi."""
-    bounds = [_bound(column, value) for value in (lo, hi) if value is not _OPEN]
-    begin, end = bounds[0]
-    if any(bound != bounds[0] for bound in bounds):
+    begin, end = _bound(column, hi if lo is _OPEN else lo)
+    if lo is not _OPEN and hi is not _OPEN and _bound(column, hi) != (begin, end):
         return InRanges(column, (), text)  # operands of two families: nothing is between them
     if lo is not _OPEN:
-        begin = _equal_range(_encoded(lo))[1 if after_lo else 0]
+        begin = _range_of(lo)[1 if after_lo else 0]
     if hi is not _OPEN:
-        end = _equal_range(_encoded(hi))[1 if with_hi else 0]
+        end = _range_of(hi)[1 if with_hi else 0]
     return InRanges(column, ((begin, end),) if begin < end else (), text)
 
 
+def _range_of(value: Any) -> tuple[bytes, bytes]:
+    return range_of(value) if type(value) in _SIMPLE else _equal_range(encoded(value))
+
+
 def _bound(column: str, value: Any) -> tuple[bytes, bytes]:
-    encoded = _encoded(value)
-    if not is_scalar_encoding(encoded):
+    if type(value) in _SIMPLE:
+        return family_range(value)
+    operand = encoded(value)
+    if not is_scalar_encoding(operand):
         raise UsageError(f"{column} can't be ordered against {value!r}: only scalars and tuples of them have an order")
-    return family_range(decode(encoded))
+    return family_range(decode(operand))
 
 
 class Column:
@@ -279,7 +344,10 @@ class Column:
 
     def ne(self, value: Any) -> Condition:
         """Present and not equal."""
-        return And((Exists(self._name), Not(self.equals(value))))
+        equal = self.equals(value)
+        if not isinstance(equal, InRanges):
+            return And((Exists(self._name), Not(equal)))
+        return InRanges(self._name, _around(equal.ranges), f"{self._name} != {value!r}", operand=value)
 
     def gt(self, value: Any) -> Condition:
         return _ordering(self._name, f"{self._name} > {value!r}", lo=value, after_lo=True)
@@ -302,8 +370,8 @@ class Column:
         parts = tuple(self.equals(value) for value in values)
         text = f"{self._name} in {len(parts)} values"
         if all(isinstance(part, InRanges) for part in parts):
-            ranges = tuple(r for part in parts if isinstance(part, InRanges) for r in part.ranges)
-            return InRanges(self._name, ranges, text, "equal")
+            ranges = {r for part in parts if isinstance(part, InRanges) for r in part.ranges}
+            return InRanges(self._name, tuple(sorted(ranges)), text, "equal")
         return Or(parts)
 
     def startswith(self, prefix: str | bytes) -> Condition:
@@ -319,7 +387,7 @@ class Column:
 
     def contains(self, item: Any) -> Condition:
         """Python's `in`: an item of a list, tuple or set, a key of a dict, a part of a str or bytes."""
-        operand = decode(_encoded(item))
+        operand = decode(encoded(item))
 
         def contains(found: Any) -> bool:
             try:
@@ -327,7 +395,31 @@ class Column:
             except (TypeError, ValueError):
                 return False  # no container, or one that can hold no such thing: 300 in b"..." is a ValueError
 
-        return Test(self._name, contains, f"{self._name} contains {item!r}", item)
+        return Test(self._name, contains, f"{self._name} contains {item!r}", item, "contains")
+
+    def any(self, *conditions: Condition) -> Condition:
+        """A list or tuple with a dict that meets all conditions: `col("lines").any(col("price") > 10)`."""
+        if not conditions or not all(isinstance(one, Condition) for one in conditions):
+            raise TypeError("any() takes conditions on the keys of a dict, such as col('price') > 10")
+        return AnyElement(self._name, conditions[0] if len(conditions) == 1 else And(conditions))
+
+    def has_words(self, text: str) -> Condition:
+        """A text with all of these words, in any order, without regard to case; "begin*" is the beginning of one.
+
+        Looks at str, and at the strs in a list, tuple or set. An index `create_index(column, kind="text")` serves it.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"words are a str, not {type(text).__name__}")
+        whole: list[str] = []
+        beginnings: list[str] = []
+        for part in text.split():
+            found = words(part)
+            if found and part.endswith("*"):
+                beginnings.append(found.pop())
+            whole += found
+        if not whole and not beginnings:
+            raise UsageError(f"there is no word in {text!r}")
+        return HasWords(self._name, tuple(dict.fromkeys(whole)), tuple(dict.fromkeys(beginnings)))
 
     def matches(self, pattern: str | bytes) -> Condition:
         """re.search finds `pattern` in the value."""
@@ -411,36 +503,3 @@ def col(name: Any) -> Any:
         "(age >= 18 and not tags contains 'bot')"
     """
     return name if isinstance(name, Column) else Column(name)
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregate:
-    """One aggregate of a group: its name, column ("" for count) and function over the present values."""
-
-    kind: str
-    column: str
-    compute: Callable[[list[Any]], Any]
-
-
-class agg:
-    """Aggregates for `group_by(...).agg(...)`: count(), sum(c), min(c), max(c), avg(c)."""
-
-    @staticmethod
-    def count() -> Aggregate:
-        return Aggregate("count", "", len)
-
-    @staticmethod
-    def sum(column: str | Column) -> Aggregate:
-        return Aggregate("sum", name_of(column), sum)
-
-    @staticmethod
-    def min(column: str | Column) -> Aggregate:
-        return Aggregate("min", name_of(column), lambda values: min(values, default=None))
-
-    @staticmethod
-    def max(column: str | Column) -> Aggregate:
-        return Aggregate("max", name_of(column), lambda values: max(values, default=None))
-
-    @staticmethod
-    def avg(column: str | Column) -> Aggregate:
-        return Aggregate("avg", name_of(column), lambda values: sum(values) / len(values) if values else None)

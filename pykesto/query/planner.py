@@ -1,67 +1,454 @@
-"""Which index serves a condition."""
+"""Which indexes serve a condition, by how many entries they are expected to give.
+
+What an index gives is exact at its snapshot: conditions that it covers are not tested again. `rest` holds the others.
+The answer never depends on what is chosen here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..store import Row, Snapshot
-from .expressions import KEY_COLUMNS, And, Condition, InRanges, KeyRange
+from ..codec import encode_key, prefix_range
+from ..codec.terms import EVERY, UNORDERED
+from ..store import IndexDefinition, Snapshot
+from .expressions import (
+    KEY_COLUMNS,
+    All,
+    And,
+    AnyElement,
+    Condition,
+    Exists,
+    HasWords,
+    InRanges,
+    KeyRange,
+    Or,
+    Ranges,
+    Test,
+)
 
-_EVERY_KEY = KeyRange(None, None)
+ENTRY_COST = 0.1  # of an entry of an index, where a row that is read and tested costs 1
+_EVERYTHING = (EVERY,)
+_MARKED = (UNORDERED, UNORDERED + b"\0")
+
+
+class Lookup:
+    """Ranges of one index."""
+
+    __slots__ = ("_expected", "covered", "index", "ranges", "repeats", "snapshot", "table")
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        table: str,
+        index: str,
+        ranges: Ranges,
+        covered: tuple[Condition, ...],
+        repeats: bool = False,
+    ) -> None:
+        self.snapshot, self.table, self.index, self.ranges = snapshot, table, index, ranges
+        self.covered = covered  # what needs no test any more
+        self.repeats = repeats  # a row may have several entries there
+        self._expected = -1
+
+    @property
+    def expected(self) -> int:
+        """How many entries there are, about."""
+        if self._expected < 0:
+            estimate = self.snapshot.estimate
+            self._expected = sum([estimate(self.table, self.index, lo, hi) for lo, hi in self.ranges])
+        return self._expected
+
+    def found(self) -> list[bytes]:
+        """The keys that are found, each once, in any order."""
+        if len(self.ranges) == 1 and not self.repeats:
+            return self.snapshot.keys(self.table, self.index, *self.ranges[0])
+        found = [key for lo, hi in self.ranges for key in self.snapshot.keys(self.table, self.index, lo, hi)]
+        return list(dict.fromkeys(found)) if self.repeats else found
+
+    def count(self) -> int:
+        if self.repeats:
+            return len(self.found())
+        return sum([self.snapshot.count(self.table, self.index, lo, hi) for lo, hi in self.ranges])
+
+    def __str__(self) -> str:
+        return f"index on {self.index!r}: {' and '.join(map(str, self.covered))}, about {self.expected}"
 
 
 @dataclass(frozen=True, slots=True)
+class Both:
+    """What all lookups give."""
+
+    parts: tuple[Access, ...]
+    expected: int
+    covered: tuple[Condition, ...]
+
+    def found(self) -> list[bytes]:
+        found, *others = (part.found() for part in self.parts)
+        for other in others:
+            smaller, larger = sorted((found, other), key=len)
+            wanted = set(smaller)
+            found = [key for key in larger if key in wanted]
+        return found
+
+    def count(self) -> int:
+        return len(self.found())
+
+    def __str__(self) -> str:
+        return " and ".join(f"({part})" for part in self.parts) + f", together about {self.expected}"
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """What any of the lookups gives."""
+
+    parts: tuple[Access, ...]
+    expected: int
+    covered: tuple[Condition, ...]
+
+    def found(self) -> list[bytes]:
+        return list(dict.fromkeys(key for part in self.parts for key in part.found()))
+
+    def count(self) -> int:
+        return len(self.found())
+
+    def __str__(self) -> str:
+        return " or ".join(f"({part})" for part in self.parts)
+
+
+Access = Lookup | Both | Either
+
+
 class Plan:
-    """How candidates are found: by ranges of one index, or (no column) by a scan of the table, or of some keys."""
+    """How rows are found. Without `access`: by a walk of the keys in `keys`."""
 
-    table: str
-    column: str = ""
-    ranges: tuple[tuple[bytes, bytes], ...] = ()
-    served: str = ""
-    keys: KeyRange = _EVERY_KEY
+    __slots__ = ("_rows", "access", "keys", "rest", "snapshot", "table")
 
-    def candidates(self, snapshot: Snapshot) -> Iterator[tuple[bytes, Row]]:
-        """A superset of the rows that match, each once; a scan's in key order."""
-        if not self.column:
-            yield from snapshot.scan(self.table, self.keys.lo, self.keys.hi)
-            return
-        for key in self._found_keys(snapshot):
-            row = snapshot.get(self.table, key)
-            if row is not None:
-                yield key, row
+    def __init__(
+        self, snapshot: Snapshot, table: str, access: Access | None, keys: KeyRange, rest: tuple[Condition, ...]
+    ) -> None:
+        self.snapshot, self.table = snapshot, table
+        self.access, self.keys = access, keys
+        self.rest = rest  # tested on each row
+        self._rows = -1
 
-    def _found_keys(self, snapshot: Snapshot) -> Iterator[bytes]:
-        seen: set[bytes] = set()
-        for lo, hi in self.ranges:
-            for key in snapshot.find(self.table, self.column, lo, hi):
-                if len(self.ranges) == 1 or key not in seen:
-                    seen.add(key)
-                    yield key
+    @property
+    def rows(self) -> int:
+        """How many rows there are in the range of keys, about."""
+        if self._rows < 0:
+            self._rows = self.snapshot.estimate(self.table, "", self.keys.lo, self.keys.hi)
+        return self._rows
+
+    @property
+    def expected(self) -> int:
+        """How many rows are read, about."""
+        return self.rows if self.access is None else self.access.expected
 
 
-def plan(condition: Condition, table: str, snapshot: Snapshot) -> Plan:
-    """The best index for a condition that all rows must meet: equality before a range before a scan."""
-    parts = list(_conjuncts(condition))
-    for part in parts:
-        if isinstance(part, InRanges) and part.column in KEY_COLUMNS and len(part.ranges) == 1:
-            return Plan(table, keys=KeyRange(*part.ranges[0]))
-    usable = [part for part in parts if isinstance(part, InRanges) and snapshot.indexed(table, part.column)]
-    if not usable:
-        return Plan(table, keys=next((part for part in parts if isinstance(part, KeyRange)), _EVERY_KEY))
-    best = min(usable, key=_cost)
-    return Plan(table, best.column, best.ranges, str(best))
+EVERY_KEY = KeyRange(None, None)
 
 
-def _conjuncts(condition: Condition) -> Iterator[Condition]:
+def plan(parts: list[Condition], table: str, snapshot: Snapshot) -> Plan:
+    """The cheapest way that is known to the rows that meet all of some conditions."""
+    if len(parts) == 1 and _is_plain(parts[0], table, snapshot):
+        (part,) = parts
+        lookup = Lookup(snapshot, table, part.column, part.ranges, (part,))  # type: ignore[attr-defined]
+        return Plan(snapshot, table, lookup, EVERY_KEY, ())
+    keys = _key_range(parts)
+    others = [part for part in parts if not _is_key_range(part)]
+    access = _Planner(table, snapshot, others, keys).best()
+    if (
+        access is not None
+        and keys is not EVERY_KEY
+        and access.expected > snapshot.estimate(table, "", keys.lo, keys.hi)
+    ):
+        access = None  # the range of keys holds fewer rows
+    covered = set(map(id, access.covered)) if access is not None else set()
+    return Plan(snapshot, table, access, keys, tuple(part for part in others if id(part) not in covered))
+
+
+def _is_plain(part: Condition, table: str, snapshot: Snapshot) -> bool:
+    """Whether an index of the condition's own column serves. Other kinds have a blank or a comma in their names."""
+    if type(part) is not InRanges or " " in part.column or "," in part.column:
+        return False
+    return snapshot.indexed(table, part.column)
+
+
+def conjuncts(condition: Condition) -> list[Condition]:
+    """The conditions that must all be met."""
     if isinstance(condition, And):
-        for part in condition.parts:
-            yield from _conjuncts(part)
-    else:
-        yield condition
+        return [part for inner in condition.parts for part in conjuncts(inner)]
+    return [] if isinstance(condition, All) else [condition]
 
 
-def _cost(part: InRanges) -> tuple[int, int]:
-    """A class is a wide condition, so its index comes last."""
-    width = 2 if part.kind == "class" else 0 if part.kind == "equal" else 1
-    return width, len(part.ranges)
+def merged(parts: list[Condition]) -> list[Condition]:
+    """The same conditions, with all ranges of one column as one."""
+    found: dict[str, InRanges] = {}
+    others: list[Condition] = []
+    for part in parts:
+        if not isinstance(part, InRanges):
+            others.append(part)
+        elif part.column in found:
+            found[part.column] = _met(found[part.column], part)
+        else:
+            found[part.column] = part
+    return [*found.values(), *others] if len(found) + len(others) < len(parts) else parts
+
+
+def _met(one: InRanges, other: InRanges) -> InRanges:
+    ranges = ((max(a, c), min(b, d)) for a, b in one.ranges for c, d in other.ranges)
+    kind = next((part.kind for part in (one, other) if part.kind == "equal"), "range")
+    # What is left of the range of a value begins with its core, or is empty.
+    return InRanges(one.column, tuple(sorted((lo, hi) for lo, hi in ranges if lo < hi)), f"{one} and {other}", kind)
+
+
+def requires(parts: Sequence[Condition], column: str) -> bool:
+    """Whether rows without the column meet no such conditions."""
+    return any(
+        isinstance(part, (InRanges, Test, Exists, HasWords, AnyElement)) and part.column == column for part in parts
+    )
+
+
+def _is_key_range(part: Condition) -> bool:
+    return isinstance(part, KeyRange) or (
+        isinstance(part, InRanges) and part.column in KEY_COLUMNS and len(part.ranges) == 1
+    )
+
+
+def _key_range(parts: list[Condition]) -> KeyRange:
+    """The keys that the conditions allow."""
+    lo, hi = None, None
+    for part in parts:
+        if _is_key_range(part):
+            begin, end = (part.lo, part.hi) if isinstance(part, KeyRange) else part.ranges[0]  # type: ignore[attr-defined]
+            lo = begin if lo is None else lo if begin is None else max(lo, begin)
+            hi = end if hi is None else hi if end is None else min(hi, end)
+    return EVERY_KEY if lo is None and hi is None else KeyRange(lo, hi)
+
+
+def _preference(access: Access) -> tuple[int, bool, int]:
+    """Few entries first; of as many, the class of an object tells least."""
+    wide = any(isinstance(part, InRanges) and part.kind == "class" for part in access.covered)
+    return access.expected, wide, -len(access.covered)
+
+
+class _Planner:
+    """The lookups that conditions allow, and the choice among them."""
+
+    def __init__(self, table: str, snapshot: Snapshot, parts: list[Condition], keys: KeyRange) -> None:
+        self.table, self.snapshot, self.parts, self.keys = table, snapshot, parts, keys
+
+    def best(self) -> Access | None:
+        """The cheapest access for the conjunction of `parts`, or None: a scan is better."""
+        parts = self.parts
+        if not parts:
+            return None
+        found: list[Access] = list(self._lookups(parts))
+        for part in parts:
+            if isinstance(part, Or):
+                found += self._either(part)
+        if not found:
+            return None
+        if len(found) == 1:
+            return found[0]
+        found.sort(key=_preference)
+        return self._narrowed(found)
+
+    def _narrowed(self, found: list[Access]) -> Access:
+        """The first, met with others as long as entries read cost less than the rows that they save."""
+        rows = self.snapshot.estimate(self.table, "", self.keys.lo, self.keys.hi)
+        chosen, expected = [found[0]], float(found[0].expected)
+        covered = list(found[0].covered)
+        for access in found[1:]:
+            share = access.expected / max(rows, 1)
+            news = [part for part in access.covered if all(part is not known for known in covered)]
+            if news and share < 1 and access.expected * ENTRY_COST < expected * (1 - share):
+                chosen.append(access)
+                covered += news
+                expected *= share
+        return chosen[0] if len(chosen) == 1 else Both(tuple(chosen), round(expected), tuple(covered))
+
+    def _either(self, condition: Or) -> Iterator[Access]:
+        """A union, where each alternative has an access of its own."""
+        accesses: list[Access] = []
+        exact = True
+        for alternative in condition.parts:
+            inner = merged(conjuncts(alternative))
+            access = _Planner(self.table, self.snapshot, inner, self.keys).best()
+            if access is None:
+                return
+            accesses.append(access)
+            exact = exact and len(access.covered) == len(inner)
+        yield Either(tuple(accesses), sum(access.expected for access in accesses), (condition,) if exact else ())
+
+    def _lookups(self, parts: list[Condition]) -> Iterator[Access]:
+        """What each index can give."""
+        columns = {part.column: None for part in parts if isinstance(part, (InRanges, Test, Exists, HasWords))}
+        if not columns:
+            return
+        seen = set()
+        for index in self.snapshot.indexes(self.table):
+            if index.columns[0] in columns and index.name not in seen and self._serves(index, parts):
+                seen.add(index.name)
+                yield from self._through(index, parts)
+
+    def _serves(self, index: IndexDefinition, parts: list[Condition]) -> bool:
+        """Whether no row that meets the conditions can be without an entry, and the index can be asked."""
+        return (not index.where or requires(parts, index.where)) and self.snapshot.indexed(self.table, index.name)
+
+    def _through(self, index: IndexDefinition, parts: list[Condition]) -> Iterator[Access]:
+        if index.kind == "each":
+            yield from self._elements(index, parts)
+        elif index.kind == "text":
+            yield from self._texts(index, parts)
+        elif len(index.columns) > 1:
+            yield from self._joined(index, parts)
+        else:
+            for part in parts:
+                if isinstance(part, InRanges) and part.column == index.columns[0]:
+                    yield self._lookup(index, part.ranges, (part,))
+                elif isinstance(part, Exists) and part.column == index.columns[0]:
+                    yield self._lookup(index, _EVERYTHING, (part,))
+
+    def _lookup(
+        self, index: IndexDefinition, ranges: Ranges, covered: tuple[Condition, ...], repeats: bool = False
+    ) -> Lookup:
+        return Lookup(self.snapshot, self.table, index.name, ranges, covered, repeats)
+
+    def _elements(self, index: IndexDefinition, parts: list[Condition]) -> Iterator[Lookup]:
+        """`contains` of a scalar: rows with such an element, and those that must be looked into."""
+        for part in parts:
+            if isinstance(part, Test) and part.kind == "contains" and part.column == index.columns[0]:
+                try:
+                    core = encode_key(part.operand)
+                except ValueError:
+                    continue  # no scalar
+                marked = self.snapshot.estimate(self.table, index.name, *_MARKED) > 0
+                ranges = ((core, core + b"\0"), _MARKED) if marked else ((core, core + b"\0"),)
+                yield self._lookup(index, ranges, () if marked else (part,), repeats=marked)
+
+    def _texts(self, index: IndexDefinition, parts: list[Condition]) -> Iterator[Access]:
+        """The rows that are listed under all of the words."""
+        for part in parts:
+            if isinstance(part, HasWords) and part.column == index.columns[0]:
+                cores = map(encode_key, part.words)
+                found = [self._lookup(index, ((core, core + b"\0"),), (part,)) for core in cores]
+                # Several words of one row may begin alike.
+                found += [self._lookup(index, (prefix_range(one),), (part,), repeats=True) for one in part.beginnings]
+                found.sort(key=lambda lookup: lookup.expected)
+                yield found[0] if len(found) == 1 else Both(tuple(found), found[0].expected, (part,))
+
+    def _joined(self, index: IndexDefinition, parts: list[Condition]) -> Iterator[Lookup]:
+        """Equality on the first columns, then a range on the next."""
+        prefixes = [b""]
+        covered: list[Condition] = []
+        for column in index.columns:
+            equal = next(
+                (p for p in parts if isinstance(p, InRanges) and p.column == column and p.kind == "equal"), None
+            )
+            if equal is not None and len(prefixes) * len(equal.ranges) <= _PREFIXES_MAX:
+                prefixes = [prefix + lo + b"\0" for prefix in prefixes for lo, _ in equal.ranges]
+                covered.append(equal)
+                continue
+            part = next((p for p in parts if isinstance(p, InRanges) and p.column == column), None)
+            if part is not None:
+                covered.append(part)
+                yield self._lookup(
+                    index, tuple((p + lo, p + hi) for p in prefixes for lo, hi in part.ranges), tuple(covered)
+                )
+                return
+            break
+        if covered:
+            yield self._lookup(index, tuple(map(beginning_with, prefixes)), tuple(covered))
+
+
+_PREFIXES_MAX = 1000
+
+
+def beginning_with(prefix: bytes) -> tuple[bytes, bytes]:
+    """The terms of several columns that begin with whole ones."""
+    return (prefix, prefix[:-1] + b"\x01") if prefix else EVERY
+
+
+def order_walk(order: Sequence[str], parts: Sequence[Condition], table: str, snapshot: Snapshot) -> Walk | None:
+    """An index whose entries are in the wanted order, as far as the first column goes."""
+    column = order[0].removeprefix("-")
+    if not parts or (len(parts) == 1 and _is_plain(parts[0], table, snapshot) and parts[0].column == column):  # type: ignore[attr-defined]
+        walk = _plain_walk(column, parts, table, snapshot)
+        if walk is not None:
+            return walk
+    for index in snapshot.indexes(table):
+        if index.kind == "value" and column in index.columns and snapshot.indexed(table, index.name):
+            prefix, covered = _equal_before(index, column, parts)
+            if prefix is None or (index.where and not requires(parts, index.where)):
+                continue
+            bound = next(
+                (p for p in parts if isinstance(p, InRanges) and p.column == column and len(p.ranges) == 1), None
+            )
+            if bound is not None:
+                covered = (*covered, bound)
+            lo, hi = _walk_range(prefix, bound)
+            # Of several columns a row with one of them is listed; of one, a row without it is not.
+            complete = bool(prefix) or requires(parts, column) or not _may_lack(index, table, snapshot)
+            joined = len(index.columns) > 1
+            return Walk(
+                index.name, lo, hi, covered, prefix, joined, complete, snapshot.estimate(table, index.name, lo, hi)
+            )
+    return None
+
+
+def _plain_walk(column: str, parts: Sequence[Condition], table: str, snapshot: Snapshot) -> Walk | None:
+    """A walk along the index of the column itself."""
+    if " " in column or "," in column or not snapshot.indexed(table, column):
+        return None
+    bound = parts[0] if parts else None
+    if isinstance(bound, InRanges) and len(bound.ranges) != 1:
+        return None
+    lo, hi = _walk_range(b"", bound if isinstance(bound, InRanges) else None)
+    complete = bool(parts) or not snapshot.lacks(table, column)
+    return Walk(column, lo, hi, tuple(parts), b"", False, complete, snapshot.estimate(table, column, lo, hi))
+
+
+def _may_lack(index: IndexDefinition, table: str, snapshot: Snapshot) -> bool:
+    return len(index.columns) > 1 or bool(index.where) or snapshot.lacks(table, index.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A walk along an index in the order of one column's values."""
+
+    index: str
+    lo: bytes
+    hi: bytes
+    covered: tuple[Condition, ...]
+    prefix: bytes  # what comes before the value of the column in each term
+    joined: bool  # terms are of several columns
+    complete: bool  # no row is missing here
+    entries: int  # about
+
+
+def _equal_before(
+    index: IndexDefinition, column: str, parts: Sequence[Condition]
+) -> tuple[bytes | None, tuple[Condition, ...]]:
+    """What terms begin with, if each column before `column` must equal one value."""
+    prefix, covered = b"", []
+    for name in index.columns[: index.columns.index(column)]:
+        part = next(
+            (
+                p
+                for p in parts
+                if isinstance(p, InRanges) and p.column == name and p.kind == "equal" and len(p.ranges) == 1
+            ),
+            None,
+        )
+        if part is None:
+            return None, ()
+        prefix += part.ranges[0][0] + b"\0"
+        covered.append(part)
+    return prefix, tuple(covered)
+
+
+def _walk_range(prefix: bytes, bound: InRanges | None) -> tuple[bytes, bytes]:
+    if bound is not None:
+        return prefix + bound.ranges[0][0], prefix + bound.ranges[0][1]
+    return beginning_with(prefix)

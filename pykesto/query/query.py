@@ -1,33 +1,35 @@
 """Queries: immutable, lazy, run anew each time, over anything that is a `Source` of packed rows.
 
-Order: by `order_by`, ties by key; by key where there is none. Indexes never change an answer, nor its order.
+Order: by `order_by`, ties by key; by key where there is none. Indexes never change an answer, nor its order. How one
+runs is in `execution`.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from ..codec import decode, decode_key, is_scalar_encoding, range_of
+from ..codec import decode_key
 from ..errors import MultipleResultsFound, NoResultFound, UsageError
 from ..store import Row, Snapshot
+from ._run import core_at, core_of, plain_rows
+from .aggregates import Aggregate, mean, total
+from .execution import Execution
 from .expressions import (
     KEY_COLUMNS,
-    Aggregate,
     All,
     And,
     Column,
     Computed,
     Condition,
+    Match,
+    encoded,
     encoded_value,
     name_of,
     operands,
 )
-from .planner import plan
 
 T = TypeVar("T")
-Match = tuple[bytes, Row]  # an encoded key, and the packed row under it
 
 
 class Source(Protocol[T]):
@@ -99,15 +101,18 @@ class ColumnOf(Generic[T]):
 class Query(Generic[T]):
     """Rows or objects that meet a condition."""
 
+    _scope: Condition | None = None
+    _conditions: tuple[Condition, ...] = ()
+    _filters: tuple[Callable[[T], bool], ...] = ()
+    _order: tuple[str, ...] = ()
+    _limit: int | None = None
+    _offset = 0
+    _after: T | None = None
+
     def __init__(self, source: Source[T], scope: Condition | None = None) -> None:
         self._source = source
-        self._scope = scope
-        self._conditions: tuple[Condition, ...] = ()
-        self._filters: tuple[Callable[[T], bool], ...] = ()
-        self._order: tuple[str, ...] = ()
-        self._limit: int | None = None
-        self._offset = 0
-        self._after: T | None = None
+        if scope is not None:
+            self._scope = scope
 
     def _column(self, column: str | Column) -> str:
         """The column of a row that a name stands for. Descending orders begin with "-"."""
@@ -118,9 +123,9 @@ class Query(Generic[T]):
         return column
 
     def _with(self, **changes: Any) -> Self:
-        made = copy.copy(self)
-        for name, value in changes.items():
-            setattr(made, name, value)
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        made.__dict__.update(changes)
         return made
 
     # Making a query
@@ -177,15 +182,28 @@ class Query(Generic[T]):
 
     def keys(self) -> list[Any]:
         """The keys, in order."""
-        return [decode_key(key) for key in self._keys()]
+        return [decode_key(key) for key, _ in self._execution().all()]
 
     def count(self) -> int:
         """How many items there are."""
-        return len(self._keys())
+        return self._execution().count()
 
     def exists(self) -> bool:
         """Whether there is any such item."""
-        return bool(self._found(any_one=True)) if self._is_plain() else bool(self._at_most(1)._keys())
+        found = self if self._offset or self._after is not None else self._with(_order=())
+        return next(iter(found._matches()), None) is not None
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """The rows as plain dicts, which belong to nobody: the fastest way to read many.
+
+        Example:
+            >>> import pykesto
+            >>> with pykesto.temporary() as db, db.transaction() as s:
+            ...     s.table("people")["ann"] = {"name": "Ann", "age": 40}
+            ...     s.table("people").query.col("age").ge(18).dicts()
+            [{'name': 'Ann', 'age': 40}]
+        """
+        return plain_rows(self._execution().all())
 
     def first(self) -> T | None:
         """The first item in the query's order, or None."""
@@ -208,7 +226,7 @@ class Query(Generic[T]):
     def select(self, *columns: str | Column) -> list[tuple[Any, ...]]:
         """The values of some columns, a tuple for each item; None where one is missing."""
         names = [self._column(column) for column in columns]
-        return [tuple(self._value(*match, name) for name in names) for match in self._matches()]
+        return [tuple([self._value(*match, name) for name in names]) for match in self._execution().all()]
 
     def delete(self) -> int:
         """Delete what the query finds; how many."""
@@ -229,44 +247,62 @@ class Query(Generic[T]):
         return len(matches)
 
     def _present(self, column: str | Column) -> list[Any]:
-        values = (self._value(*match, self._column(column)) for match in self._matches())
+        """A column's values, but None."""
+        name = self._column(column)
+        values = (self._value(*match, name) for match in self._matches())
         return [value for value in values if value is not None]
 
     def sum(self, column: str | Column) -> Any:
-        """The sum of a column's values, 0 if there are none; missing ones and None don't count."""
-        return sum(self._present(column))
+        """The sum of a column's values, 0 if there are none; missing ones and None don't count.
 
-    def min(self, column: str | Column) -> Any:
-        """The least of a column's values, or None."""
-        return min(self._present(column), default=None)
-
-    def max(self, column: str | Column) -> Any:
-        """The greatest of a column's values, or None."""
-        return max(self._present(column), default=None)
+        UsageError if a value is neither a number nor a timedelta, or two can't be added.
+        """
+        return total(self._present(column), name_of(column))
 
     def avg(self, column: str | Column) -> Any:
-        """The mean of a column's values, or None."""
-        values = self._present(column)
-        return sum(values) / len(values) if values else None
+        """The mean of a column's values, or None; otherwise as `sum`."""
+        return mean(self._present(column), name_of(column))
+
+    def min(self, column: str | Column) -> Any:
+        """The least of a column's values in the order of values across types, or None; None itself doesn't count."""
+        return self._extreme(self._column(column))
+
+    def max(self, column: str | Column) -> Any:
+        """The greatest of a column's values in the order of values across types (NaN after all numbers), or None."""
+        return self._extreme(f"-{self._column(column)}")
+
+    def _extreme(self, term: str) -> Any:
+        """The first value that is not None in an order."""
+        name = term.removeprefix("-")
+        if self._limit is not None or self._offset or self._after is not None:
+            found = min if name == term else max
+            return found(self._present(Column(name)), key=self._sorted_by, default=None)
+        present = Column(name).ne(None)
+        best = next(iter(self._with(_order=(term,))._execution(present).matches()), None)
+        return None if best is None else self._value(*best, name)
+
+    def _sorted_by(self, value: Any) -> bytes:
+        return core_of(encoded(value))
 
     def distinct(self, column: str | Column) -> list[Any]:
-        """The different values of a column, in value order."""
+        """The different values of a column, None among them, in value order."""
         name = self._column(column)
-        encoded = (_encoded(name, match) for match in self._matches())
-        found = {_sortable(name, e): e for e in encoded if e is not None}
-        return [self._decoded(name, found[key]) for key in sorted(found)]
+        found: dict[bytes, bytes] = {}
+        for key, row in self._matches():
+            value = encoded_value(name, key, row.image)
+            if value is not None:
+                found.setdefault(core_at(name, key, row.image), value)
+        return [self._decoded(name, found[core]) for core in sorted(found)]
 
     def group_by(self, *columns: str | Column) -> Groups[T]:
         """Group items with equal values: `query.group_by("city").agg(n=agg.count())`."""
         return Groups(self, {name_of(column): self._column(column) for column in columns})
 
     def explain(self) -> str:
-        """How the query would be run, in words."""
-        how = plan(self._condition(), self._source.table, self._source.snapshot())
-        by = f"index on {self._shown(how.column)!r}: {how.served}" if how.column else "scan of the whole table"
+        """How the query would be run, in words: what index, how many entries it is expected to give, what is checked
+        row by row, and how the answer comes into its order."""
         checks = self._text() + (f" and {len(self._filters)} functions" if self._filters else "")
-        order = f"; sorted by {', '.join(self._order)}" if self._order else ""
-        return f"{self._source.label}: {by}; each row is checked: {checks}{order}"
+        return f"{self._source.label}: {self._execution(watch=False).explain(self._shown)}; the question: {checks}"
 
     def __bool__(self) -> bool:
         raise TypeError("a query has no truth value: use .exists()")
@@ -283,68 +319,29 @@ class Query(Generic[T]):
     def _text(self) -> str:
         return " and ".join(map(str, self._conditions)) or "everything"
 
-    def _is_plain(self) -> bool:
-        return not (self._filters or self._offset or self._after is not None or self._limit is not None)
+    def _execution(self, also: Condition | None = None, *, watch: bool = True) -> Execution[T]:
+        """One run of this query, with one condition more; `watch`: the session remembers what was asked."""
+        condition = self._condition()
+        return Execution(
+            self._source,
+            condition if also is None else And((condition, also)),
+            observed=condition if watch else None,
+            filters=self._filters,
+            order=self._order,
+            window=(self._offset, self._limit),
+            after=self._after,
+        )
 
-    def _found(self, *, any_one: bool = False) -> list[Match]:
-        """Keys and rows of all that match, without order; of as many as the answer needs, if that can be told."""
-        source, condition = self._source, self._condition()
-        snapshot = source.snapshot()
-        source.observe(condition)
-        pending = dict(source.pending())
-        how = plan(condition, source.table, snapshot)
-        # A scan without own changes finds rows in the order that they are wanted in.
-        enough = 1 if any_one else self._enough() if not how.column and not pending else None
-        own = ((key, Row(0, image)) for key, image in pending.items() if image is not None)
-        found = [match for match in own if condition.matches(match[0], match[1].image)]
-        for key, row in how.candidates(snapshot):
-            if enough is not None and len(found) >= enough:
-                break
-            if key not in pending and condition.matches(key, row.image):
-                found.append((key, row))
-        return [match for match in found if self._passes(match)] if self._filters else found
-
-    def _enough(self) -> int | None:
-        """How many matches in key order will do; None: all are needed."""
-        if self._limit is None or self._order or self._filters or self._after is not None:
-            return None
-        return self._offset + self._limit
-
-    def _passes(self, match: Match) -> bool:
-        """A function's answer for an item, where errors that missing or odd attributes bring mean no match."""
-        item = self._source.item(*match)
-        try:
-            return item is not None and all(test(item) for test in self._filters)
-        except (AttributeError, TypeError, LookupError):
-            return False
-
-    def _matches(self) -> list[Match]:
-        found = sorted(self._found(), key=lambda match: match[0])
-        for term in reversed(self._order):
-            column, descending = term.removeprefix("-"), term.startswith("-")
-            found.sort(key=lambda match: _sortable(column, _encoded(column, match)), reverse=descending)
-        if self._after is not None:
-            found = self._beyond(found)
-        end = None if self._limit is None else self._offset + self._limit
-        return found[self._offset : end]
-
-    def _beyond(self, found: list[Match]) -> list[Match]:
-        assert self._after is not None
-        key = self._source.key_of(self._after)
-        for i, match in enumerate(found):
-            if match[0] == key:
-                return found[i + 1 :]
-        raise UsageError("after(): the item is not in the query's answer any more")
-
-    def _keys(self) -> list[bytes]:
-        return [key for key, _ in self._matches()]
+    def _matches(self) -> Iterator[Match]:
+        """All that match, in order."""
+        return self._execution().matches()
 
     def _value(self, key: bytes, row: Row, column: str) -> Any:
-        encoded = encoded_value(column, key, row.image)
-        return None if encoded is None else self._decoded(column, encoded)
+        value = encoded_value(column, key, row.image)
+        return None if value is None else self._decoded(column, value)
 
-    def _decoded(self, column: str, encoded: bytes) -> Any:
-        return decode_key(encoded) if column in KEY_COLUMNS else self._source.value(encoded)
+    def _decoded(self, column: str, value: bytes) -> Any:
+        return decode_key(value) if column in KEY_COLUMNS else self._source.value(value)
 
 
 class Groups(Generic[T]):
@@ -355,23 +352,20 @@ class Groups(Generic[T]):
 
     def agg(self, **aggregates: Aggregate) -> list[dict[str, Any]]:
         """A dict for each group, in value order: the columns, and the aggregates over present values."""
-        query = self._query
         groups: dict[tuple[bytes, ...], list[Match]] = {}
-        for match in query._matches():
-            key = tuple(_sortable(column, _encoded(column, match)) for column in self._columns.values())
-            groups.setdefault(key, []).append(match)
-        return [self._summary(groups[key], aggregates) for key in sorted(groups)]
+        columns = list(self._columns.values())
+        for key, row in self._query._matches():
+            values = tuple(core_at(column, key, row.image) for column in columns)
+            groups.setdefault(values, []).append((key, row))
+        return [self._summary(groups[values], aggregates) for values in sorted(groups)]
 
     def _summary(self, matches: list[Match], aggregates: dict[str, Aggregate]) -> dict[str, Any]:
-        value = self._query._value
-        row = {name: value(*matches[0], column) for name, column in self._columns.items()}
+        query = self._query
+        row = {name: query._value(*matches[0], column) for name, column in self._columns.items()}
         for name, aggregate in aggregates.items():
-            if not aggregate.column:
-                row[name] = aggregate.compute(matches)
-            else:
-                column = self._query._column(aggregate.column)
-                values = (value(*match, column) for match in matches)
-                row[name] = aggregate.compute([v for v in values if v is not None])
+            column = query._column(aggregate.column) if aggregate.column else ""
+            values = (query._value(*match, column) if column else match for match in matches)
+            row[name] = aggregate.of([value for value in values if value is not None], query._sorted_by)
         return row
 
 
@@ -379,16 +373,3 @@ def _natural(count: int | None, what: str) -> int | None:
     if count is not None and (not isinstance(count, int) or count < 0):
         raise UsageError(f"{what} is {count!r}; it must be a whole number from 0")
     return count
-
-
-def _encoded(column: str, match: Match) -> bytes | None:
-    return encoded_value(column, match[0], match[1].image)
-
-
-def _sortable(column: str, encoded: bytes | None) -> bytes:
-    """What to sort by: missing first, equal numbers of different types alike."""
-    if encoded is None:
-        return b""
-    if column in KEY_COLUMNS:
-        return encoded
-    return range_of(decode(encoded))[0] if is_scalar_encoding(encoded) else encoded

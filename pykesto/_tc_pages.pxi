@@ -1,0 +1,429 @@
+# The pages of a lexical index, read as they lie in the file. A cursor of the library looks its leaf up again for each
+# entry and each part of it; whoever walks many entries, or counts them, takes whole leaves from here.
+
+cdef uint64_t NODE_IDS = (<uint64_t>1 << 48) + 1  # ids from here on are those of inner pages
+cdef int DEPTH_MAX = 64
+cdef int LEAVES_MAX = 4096  # kept of one index, as in the library
+cdef int LEAVES_COUNTED = 8  # by an estimate, before it goes by the place in the tree
+
+
+cdef inline int64_t wide_varint(const unsigned char **at, const unsigned char *end) noexcept nogil:
+    """As `varint`, for numbers of pages."""
+    cdef uint64_t number = 0
+    cdef int shift = 0
+    cdef unsigned char byte
+    while at[0] < end and shift <= 56:
+        byte = at[0][0]
+        at[0] += 1
+        if byte < 0x80:
+            return <int64_t>(number | (<uint64_t>byte) << shift)
+        number |= (<uint64_t>(byte ^ 0xFF)) << shift
+        shift += 7
+    return -1
+
+
+@cython.final
+cdef class Leaf:
+    """A leaf of an index: its entries in order. Never changes."""
+
+    def __dealloc__(self):
+        tcfree(self.block)
+        free(self.entries)
+
+    cdef int place_of(self, const char *term, Py_ssize_t size) noexcept:
+        """The place of the first entry that is not less."""
+        cdef int low = 0, high = self.count, middle
+        while low < high:
+            middle = (low + high) >> 1
+            if order_of(self.entries[middle].term, self.entries[middle].term_size, term, size) < 0:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+
+cdef struct Child:
+    const char *first  # the least entry that is in it or beyond
+    int size
+    uint64_t page
+
+
+cdef class _Node:
+    """An inner page: its children but the first by their least entries."""
+
+    cdef void *block
+    cdef int count
+    cdef uint64_t heir
+    cdef Child *children
+
+    def __dealloc__(self):
+        tcfree(self.block)
+        free(self.children)
+
+    cdef int place_of(self, const char *term, Py_ssize_t size) noexcept:
+        """Which child to look in: 0 is the heir."""
+        cdef int low = 0, high = self.count, middle
+        while low < high:
+            middle = (low + high) >> 1
+            if order_of(self.children[middle].first, self.children[middle].size, term, size) <= 0:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+
+@cython.final
+cdef class IndexPages:
+    """A lexical index of a table that is open for reading and that nobody writes: terms, and the key of each.
+
+    Args:
+        table: opened with flag "r".
+        name: the column; b"" is the primary key, each of which is a term.
+        split: a primary key is a term, a NUL, and a key without a NUL.
+
+    Entries are in order of their terms. Terms that hold NUL bytes may be out of order by what the library appends.
+    """
+
+    def __init__(self, Table table not None, bytes name not None, *, split=False):
+        if table.handle.tdb is not NULL and table.handle.tdb.wmode:
+            raise UsageError(f"{table.path} is open for writing", hint="walk its indexes with index_cursor")
+        self.table, self.name, self.split = table, name, split
+        self.leaves, self.nodes = {}, {}
+        cdef TCBDB *tree
+        table._enter()
+        try:
+            tree = self._tree()
+            self.root, self.ends[0], self.ends[1], self.total = tree.root, tree.first, tree.last, <int64_t>tree.rnum
+        finally:
+            release(table.handle)
+
+    cdef TCBDB *_tree(self) except NULL:
+        """The library's tree; the caller holds the lock."""
+        cdef TDBIDX *index = (<Table>self.table)._index(self.name)
+        if index is NULL or index.type != TDBITLEXICAL:
+            raise UsageError(f"column {self.name!r} has no lexical index")
+        if (<TCBDB *>index.db).opts & ~BDBTLARGE:
+            raise UsageError(f"the index of column {self.name!r} is compressed")
+        return <TCBDB *>index.db
+
+    cdef object damaged(self):
+        what = f"index of {self.name!r}" if self.name else "key index"
+        return CorruptionError(f"a page of the {what} is damaged", path=self.table.path)
+
+    cdef void *_page(self, uint64_t number, int *size) except NULL:
+        """The bytes of a page, which the library allocated."""
+        cdef Table table = self.table
+        cdef char name[32]
+        cdef int length
+        cdef void *block
+        cdef TCHDB *hdb
+        if number >= NODE_IDS:
+            length = snprintf(name, sizeof(name), "#%llx", <unsigned long long>(number - NODE_IDS))
+        else:
+            length = snprintf(name, sizeof(name), "%llx", <unsigned long long>number)
+        table._enter()
+        try:
+            hdb = self._tree().hdb
+            block = tchdbget(hdb, name, length, size)
+            try:
+                table._check_read("get", block is not NULL, tchdbecode(hdb))
+                if block is NULL:
+                    raise self.damaged()
+            except BaseException:
+                tcfree(block)
+                raise
+            return block
+        finally:
+            release(table.handle)
+
+    cdef Leaf leaf(self, uint64_t number):
+        """The leaf with that number."""
+        cdef Leaf leaf
+        found = self.leaves.get(number)
+        if found is not None:
+            return <Leaf>found
+        cdef int size = 0
+        leaf = Leaf.__new__(Leaf)
+        leaf.block = self._page(number, &size)
+        if not self._read_leaf(leaf, <const unsigned char *>leaf.block, size):
+            raise self.damaged()
+        if len(self.leaves) >= LEAVES_MAX:
+            self.leaves.clear()
+        self.leaves[number] = leaf
+        return leaf
+
+    cdef bint _read_leaf(self, Leaf leaf, const unsigned char *at, int size) except -1:
+        """Previous and following page; then for each entry the sizes of term and key and how many keys follow."""
+        cdef const unsigned char *end = at + size
+        cdef int64_t previous = wide_varint(&at, end), following = wide_varint(&at, end)
+        cdef int64_t term_size, key_size, more
+        cdef const char *term
+        cdef int room = 0
+        if previous < 0 or following < 0:
+            return False
+        leaf.previous, leaf.following = <uint64_t>previous, <uint64_t>following
+        while at < end:
+            term_size, key_size, more = varint(&at, end), varint(&at, end), varint(&at, end)
+            if term_size < 0 or key_size < 0 or more < 0 or term_size + key_size > end - at:
+                return False
+            term = <const char *>at
+            at += term_size
+            while True:
+                if leaf.count == room:
+                    room = self._grow(leaf, room)
+                if not self._put(&leaf.entries[leaf.count], term, term_size, <const char *>at, key_size):
+                    return False
+                leaf.count += 1
+                at += key_size
+                if not more:
+                    break
+                more -= 1
+                key_size = varint(&at, end)
+                if key_size < 0 or key_size > end - at:
+                    return False
+        return True
+
+    cdef int _grow(self, Leaf leaf, int room) except -1:
+        room = room * 2 if room else 128
+        cdef Entry *entries = <Entry *>realloc(leaf.entries, room * sizeof(Entry))
+        if entries is NULL:
+            raise MemoryError
+        leaf.entries = entries
+        return room
+
+    cdef bint _put(self, Entry *entry, const char *term, int64_t term_size, const char *key, int64_t key_size) noexcept:
+        """Note an entry: a column's term has a NUL and two bytes of the key's hash behind it."""
+        cdef const char *nul
+        entry.term, entry.key, entry.key_size = term, key, <int>key_size
+        if self.split:
+            nul = <const char *>memrchr(term, 0, term_size)
+            if nul is NULL:
+                return False
+            entry.term_size = <int>(nul - term)
+            entry.key, entry.key_size = nul + 1, <int>(term_size - entry.term_size - 1)
+            return True
+        entry.term_size = <int>(term_size - 3 if self.name else term_size)
+        return entry.term_size >= 0
+
+    cdef object _node(self, uint64_t number):
+        cdef _Node node
+        found = self.nodes.get(number)
+        if found is not None:
+            return found
+        cdef int size = 0
+        node = _Node.__new__(_Node)
+        node.block = self._page(number, &size)
+        if not self._read_node(node, <const unsigned char *>node.block, size):
+            raise self.damaged()
+        self.nodes[number] = node
+        return node
+
+    cdef bint _read_node(self, object page_read, const unsigned char *at, int size) except -1:
+        """The first child; then for each other its page, and its least entry after its size."""
+        cdef _Node node = page_read
+        cdef const unsigned char *end = at + size
+        cdef int64_t page = wide_varint(&at, end), length
+        if page < 0:
+            return False
+        node.heir = <uint64_t>page
+        node.children = <Child *>calloc(size // 2 + 1, sizeof(Child))  # each takes two bytes and more
+        if node.children is NULL:
+            raise MemoryError
+        while at < end:
+            page, length = wide_varint(&at, end), varint(&at, end)
+            if page < 0 or length < 0 or length > end - at:
+                return False
+            node.children[node.count].page = <uint64_t>page
+            node.children[node.count].first, node.children[node.count].size = <const char *>at, <int>length
+            node.count += 1
+            at += length
+        return True
+
+    cdef Leaf first(self):
+        """The first leaf that is not empty, or None."""
+        return self._nonempty(self.leaf(self.ends[0]), True) if self.ends[0] else None
+
+    cdef Leaf last(self):
+        """The last leaf that is not empty, or None."""
+        return self._nonempty(self.leaf(self.ends[1]), False) if self.ends[1] else None
+
+    cdef Leaf after(self, Leaf leaf):
+        """The next leaf that is not empty, or None."""
+        return self._nonempty(self.leaf(leaf.following), True) if leaf.following else None
+
+    cdef Leaf before(self, Leaf leaf):
+        return self._nonempty(self.leaf(leaf.previous), False) if leaf.previous else None
+
+    cdef Leaf _nonempty(self, Leaf leaf, bint forward):
+        cdef uint64_t number
+        cdef int passed = 0
+        while not leaf.count:
+            number = leaf.following if forward else leaf.previous
+            if not number:
+                return None
+            passed += 1
+            if passed > LEAVES_MAX:
+                raise self.damaged()
+            leaf = self.leaf(number)
+        return leaf
+
+    cdef Leaf seek(self, const char *term, Py_ssize_t size, int *place, double *share):
+        """The leaf and the place in it of the first entry that is not less than `term`; None where there is none.
+        `share` becomes about how much of the index is before it."""
+        cdef uint64_t page = self.root
+        cdef double width = 1.0
+        cdef _Node node
+        cdef Leaf leaf
+        cdef int child, depth = 0
+        share[0] = 0.0
+        while page >= NODE_IDS:
+            node = <_Node>self._node(page)
+            child = node.place_of(term, size)
+            width /= node.count + 1
+            share[0] += width * child
+            page = node.heir if child == 0 else node.children[child - 1].page
+            depth += 1
+            if depth > DEPTH_MAX:
+                raise self.damaged()
+        leaf = self.leaf(page)
+        place[0] = leaf.place_of(term, size)
+        if leaf.count:
+            share[0] += width * place[0] / leaf.count
+        if place[0] < leaf.count:
+            return leaf
+        place[0] = 0
+        return self.after(leaf)
+
+    cdef int64_t between(self, bytes lo, bytes hi, int leaves_max) except -1:
+        """How many entries there are with lo <= term < hi, None leaving a side open; about how many, if more
+        than so many leaves lie between (0: never mind)."""
+        cdef double low_share = 0.0, high_share = 1.0
+        cdef int low = 0, high = 0, passed = 0
+        cdef int64_t found
+        cdef Leaf leaf, end = None
+        if lo is None and hi is None:
+            return self.total
+        if lo is not None and hi is not None and lo >= hi:
+            return 0
+        if lo is None:
+            leaf = self.first()
+        else:
+            leaf = self.seek(PyBytes_AS_STRING(lo), PyBytes_GET_SIZE(lo), &low, &low_share)
+        if leaf is None:
+            return 0
+        if hi is not None:
+            end = self.seek(PyBytes_AS_STRING(hi), PyBytes_GET_SIZE(hi), &high, &high_share)
+        found = -low
+        while leaf is not end:
+            found += leaf.count
+            leaf = self.after(leaf)
+            passed += 1
+            if leaf is None:
+                return found
+            if leaves_max and passed > leaves_max:
+                return max(found, <int64_t>((high_share - low_share) * self.total))
+            if passed & 0xFFFFF == 0 and passed > self.total:
+                raise self.damaged()
+        return found + high
+
+    def count(self, bytes lo=None, bytes hi=None):
+        """How many entries have lo <= term < hi; None leaves a side open."""
+        return self.between(lo, hi, 0)
+
+    def estimate(self, bytes lo=None, bytes hi=None):
+        """About how many entries have lo <= term < hi: exact if they lie in a few pages."""
+        return self.between(lo, hi, LEAVES_COUNTED)
+
+    def entries(self, bytes lo=None, bytes hi=None):
+        """The entries with lo <= term < hi, in order, as a list of pairs of term and key.
+
+        >>> with Table("people.tct", "n") as t:
+        ...     t.create_index("age")
+        ...     t.update({b"ann": {b"age": b"41"}, b"bob": {b"age": b"29"}})
+        >>> with Table("people.tct", "r") as t:
+        ...     IndexPages(t, b"age").entries(b"30")
+        [(b'41', b'ann')]
+        """
+        cdef PageWalk walk = PageWalk.__new__(PageWalk)
+        walk.begin(self, lo, hi, False)
+        cdef list found = []
+        while walk.entry is not NULL:
+            found.append((
+                PyBytes_FromStringAndSize(walk.entry.term, walk.entry.term_size),
+                PyBytes_FromStringAndSize(walk.entry.key, walk.entry.key_size),
+            ))
+            walk.step()
+        return found
+
+
+@cython.final
+cdef class PageWalk:
+    """A walk over the entries with lo <= term < hi, up or down: `entry` is where it stands, NULL at its end."""
+
+    cdef int begin(self, IndexPages pages, bytes lo, bytes hi, bint down) except -1:
+        cdef double share
+        cdef bytes start = hi if down else lo
+        self.pages, self.stop, self.down, self.passed = pages, lo if down else hi, down, 0
+        self.place = 0
+        if lo is not None and hi is not None and lo >= hi:
+            self.leaf = None
+        elif start is not None:
+            self.leaf = pages.seek(PyBytes_AS_STRING(start), PyBytes_GET_SIZE(start), &self.place, &share)
+            if down:
+                self._stand_before()
+        elif down:
+            self.leaf = pages.last()
+            self.place = self.leaf.count - 1 if self.leaf is not None else 0
+        else:
+            self.leaf = pages.first()
+        return self._look()
+
+    cdef int _stand_before(self) except -1:
+        """Downwards the bound itself is left out."""
+        if self.leaf is None:
+            self.leaf = self.pages.last()
+            self.place = self.leaf.count - 1 if self.leaf is not None else 0
+        elif self.place:
+            self.place -= 1
+        else:
+            self.leaf = self.pages.before(self.leaf)
+            self.place = self.leaf.count - 1 if self.leaf is not None else 0
+        return 0
+
+    cdef int _look(self) except -1:
+        """Set `entry`, or end where the bound is passed."""
+        cdef int order
+        if self.leaf is None:
+            self.entry = NULL
+            return 0
+        self.entry = &self.leaf.entries[self.place]
+        if self.stop is not None:
+            order = order_of(
+                self.entry.term, self.entry.term_size, PyBytes_AS_STRING(self.stop), PyBytes_GET_SIZE(self.stop)
+            )
+            if order < 0 if self.down else order >= 0:
+                self.entry = NULL
+        return 0
+
+    cdef int step(self) except -1:
+        """Go on by one entry."""
+        if self.down:
+            if self.place:
+                self.place -= 1
+            else:
+                self.leaf = self.pages.before(self.leaf)
+                self.place = self.leaf.count - 1 if self.leaf is not None else 0
+                self._count_page()
+        else:
+            self.place += 1
+            if self.place == self.leaf.count:
+                self.leaf, self.place = self.pages.after(self.leaf), 0
+                self._count_page()
+        return self._look()
+
+    cdef int _count_page(self) except -1:
+        """Pages of a damaged index could lead in a circle."""
+        self.passed += 1
+        if self.passed & 0xFFFF == 0 and self.passed > self.pages.total + LEAVES_MAX:
+            raise self.pages.damaged()
+        return 0

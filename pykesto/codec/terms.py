@@ -1,0 +1,115 @@
+"""The terms under which an index lists a row: what the engine writes, and what queries look up.
+
+- A plain column: the encoded value as it is stored, so that the library's own index of the column serves.
+- A path into nested values: the encoded value found there; one of a container is `UNORDERED`.
+- Several columns: for each the core of its value and a NUL; MISSING where there is none, UNORDERED for a container.
+  A row that has none of the columns has no term.
+- Each element of a list, tuple, set or frozenset, each key of a dict: its core. What else `contains` may find
+  something in, such as a str, is UNORDERED: look into the row.
+- Words of a text: the core of each, as `words` gives it.
+
+No scalar's core holds a NUL, so terms are in the order of values, column by column.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from ._codec import decode, encode, encode_key, find_column, is_scalar_encoding
+
+UNORDERED = b"\xff"
+MISSING = b"\x02"
+EVERY = (b"\x01", b"\xff\xff")  # the range of all terms
+
+_NAN = encode(float("nan"))
+_WORD = re.compile(r"\w+")
+_NO_SCALARS = (list, dict, set, frozenset)
+
+
+class Indexed(Protocol):
+    """What is indexed, and how."""
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def where(self) -> str: ...
+
+
+def value_at(image: bytes, path: str) -> bytes | None:
+    """The encoded value of a column, or of a path with dots into nested dicts; None where it is missing."""
+    name, _, rest = path.partition(".")
+    found = find_column(image, name.encode())
+    if not rest or found is None:
+        return found
+    value = decode(found)
+    for step in rest.split("."):
+        if not isinstance(value, dict) or step not in value:
+            return None
+        value = value[step]
+    return encode(value)
+
+
+def terms(image: bytes, index: Indexed) -> tuple[bytes, ...]:
+    """The terms of a packed row in an index, each once."""
+    if index.where and value_at(image, index.where) is None:
+        return ()
+    if index.kind == "value":
+        return _joined(image, index.columns) if len(index.columns) > 1 else _plain(image, index.columns[0])
+    encoded = value_at(image, index.columns[0])
+    if encoded is None:
+        return ()
+    value = decode(encoded)
+    found = _elements(value) if index.kind == "each" else map(encode_key, words(value))
+    return tuple(dict.fromkeys(found))
+
+
+def _plain(image: bytes, path: str) -> tuple[bytes, ...]:
+    encoded = value_at(image, path)
+    if encoded is None:
+        return ()
+    return (encoded if "." not in path or is_scalar_encoding(encoded) else UNORDERED,)
+
+
+def _joined(image: bytes, columns: tuple[str, ...]) -> tuple[bytes, ...]:
+    values = [value_at(image, column) for column in columns]
+    return () if all(value is None for value in values) else (b"".join(map(component, values)),)
+
+
+def component(encoded: bytes | None) -> bytes:
+    """One column's part of a term of several."""
+    if encoded is None:
+        return MISSING + b"\0"
+    return (_core(decode(encoded)) if is_scalar_encoding(encoded) else UNORDERED) + b"\0"
+
+
+def _core(value: Any) -> bytes:
+    """What equal values have in common, in order; NaNs, which equal nothing, have one of their own after all numbers."""
+    return _NAN if value != value else encode_key(value)
+
+
+def _elements(value: Any) -> Iterator[bytes]:
+    if not isinstance(value, (list, tuple, set, frozenset, dict)):
+        yield UNORDERED
+        return
+    for item in value:
+        encoded = encode(item)
+        if is_scalar_encoding(encoded):
+            yield _core(item)
+        elif not isinstance(item, _NO_SCALARS):  # complex(1) equals 1, bytearray(b"a") equals b"a"
+            yield UNORDERED
+
+
+def words(value: Any) -> list[str]:
+    """The words of a text, or of the texts in a list, tuple or set, as they are compared: without regard to case."""
+    if isinstance(value, str):
+        return _WORD.findall(unicodedata.normalize("NFKC", value).casefold())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [word for item in value if isinstance(item, str) for word in words(item)]
+    return []

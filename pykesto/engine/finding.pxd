@@ -1,0 +1,21 @@
+"""An index as one snapshot sees it, for compiled modules."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+from pykesto._tc cimport Entry, IndexPages
+from pykesto.engine.listed cimport Listed
+from pykesto.engine.overlay cimport Overlay, Table
+
+
+cdef class IndexView:
+    cdef Overlay overlay
+    cdef Table table
+    cdef Listed listed
+    cdef IndexPages pages
+    cdef uint64_t version
+    cdef bint hidden(self, const Entry *entry) except -1
+    cdef list own(self, bytes lo, bytes hi)
+    cdef list keys(self, bytes lo, bytes hi)
+    cdef int64_t count(self, bytes lo, bytes hi) except -1
+    cdef int64_t estimate(self, bytes lo, bytes hi) except -1
+    cdef bint lacks(self, int64_t base_rows) except -1

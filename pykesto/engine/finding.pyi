@@ -1,0 +1,17 @@
+from collections.abc import Iterator
+from typing import final
+
+from ..tc import IndexPages
+from .listed import Listed
+from .overlay import Overlay
+
+@final
+class IndexView:
+    def __init__(
+        self, overlay: Overlay, listed: Listed, pages: IndexPages | None, table: str, version: int
+    ) -> None: ...
+    def batches(self, lo: bytes | None, hi: bytes | None, down: bool) -> Iterator[list[tuple[bytes, bytes]]]: ...
+
+def key_batches(
+    pages: IndexPages | None, own: list[bytes], lo: bytes | None, hi: bytes | None, down: bool
+) -> Iterator[list[bytes]]: ...

@@ -1,0 +1,10 @@
+from typing import Final, final
+
+from ..store import IndexDefinition
+from .ordered import Ordered
+
+@final
+class Listed:
+    definition: Final[IndexDefinition]
+    entries: Final[Ordered]
+    def __init__(self, definition: IndexDefinition) -> None: ...

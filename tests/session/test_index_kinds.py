@@ -1,0 +1,280 @@
+"""Indexes of every kind: the answers are those of a scan, wherever the rows are, and whoever made the index."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pykesto
+from pykesto import UniqueViolation, UsageError, col
+from tests.model import containers, numbers, scalars, texts
+
+KINDS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
+    (("a",), {}),
+    (("n.x",), {}),
+    (("a", "b"), {}),
+    (("b", "a", "n.x"), {}),
+    (("tags",), {"kind": "each"}),
+    (("text",), {"kind": "text"}),
+    (("b",), {"where": "a"}),
+]
+
+few = st.one_of(st.none(), st.integers(0, 2), st.sampled_from([1.0, True, 0.5, "x", "xy", b"x", float("nan")]))
+words = st.lists(st.sampled_from(["Ann", "ann", "annex", "Bob", "STRASSE", "straße", "é", "e\u0301"]), max_size=4)
+rows = st.fixed_dictionaries(
+    {},
+    optional={
+        "a": st.one_of(few, containers),
+        "b": st.one_of(few, scalars),
+        "n": st.one_of(few, st.fixed_dictionaries({}, optional={"x": st.one_of(few, containers), "y": numbers})),
+        "tags": st.one_of(st.lists(st.one_of(few, containers), max_size=4), st.sets(st.integers(0, 3)), containers),
+        "text": st.one_of(words.map(" ".join), words, few),
+    },
+)
+tables = st.dictionaries(st.one_of(st.integers(0, 12), texts), rows, max_size=8)
+
+
+def questions(draw: Any) -> Any:
+    """One condition that some index may serve."""
+    value = draw(st.one_of(few, scalars))
+    name = draw(st.sampled_from(["a", "b", "n.x", "n", "tags", "k_key"]))
+    kind = draw(st.integers(0, 9))
+    column = col(name)
+    if kind == 0:
+        return column.equals(value)
+    if kind == 1:
+        return column.ne(value)
+    if kind == 2:
+        return draw(st.sampled_from([column.lt, column.le, column.gt, column.ge]))(value)
+    if kind == 3:
+        return column.in_(draw(st.lists(few, max_size=3)))
+    if kind == 4:
+        return column.exists()
+    if kind == 5:
+        return col("tags").contains(value)
+    if kind == 6:
+        return col("text").has_words(
+            draw(st.sampled_from(["ann", "Ann bob", "an*", "strasse", "e\u0301", "ann an* b*"]))
+        )
+    if kind == 7:
+        return column.startswith(draw(st.sampled_from(["", "x", "xy"])))
+    return column.between(draw(few), draw(few))
+
+
+@st.composite
+def conditions(draw: Any) -> Any:
+    made = questions(draw)
+    for _ in range(draw(st.integers(0, 3))):
+        other = questions(draw)
+        made = draw(st.sampled_from([made & other, made | other, made & ~other, ~made & other, made & (other | made)]))
+    return made
+
+
+def fill(db: pykesto.Database, layers: list[dict[Any, Any]], indexed_first: bool) -> None:
+    """The first layer in a base, the second above it; indexes made before, or after."""
+
+    def index(s: pykesto.Session) -> None:
+        for columns, options in KINDS:
+            s.table("indexed").create_index(*columns, **options)
+
+    with db.transaction() as s:
+        if indexed_first:
+            index(s)
+        for name in ("plain", "indexed"):
+            for key, row in layers[0].items():
+                s.table(name)[key] = row
+    db.checkpoint()
+    if not indexed_first:
+        with db.transaction() as s:
+            index(s)
+        db.checkpoint()
+    with db.transaction() as s:
+        for name in ("plain", "indexed"):
+            for key, row in layers[1].items():
+                if row or key not in s.table(name):
+                    s.table(name)[key] = row
+                else:
+                    del s.table(name)[key]
+
+
+orders = st.lists(
+    st.sampled_from(["a", "-a", "b", "-b", "n.x", "-n.x", "text", "k_key", "-k_key"]), max_size=2, unique=True
+)
+
+
+@settings(max_examples=80)
+@given(tables, tables, tables, st.booleans(), st.lists(st.tuples(conditions(), orders, st.integers(0, 4)), max_size=8))
+def test_answers_never_depend_on_indexes(
+    base: dict[Any, Any], above: dict[Any, Any], pending: dict[Any, Any], indexed_first: bool, asked: list[Any]
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="pykesto.") as folder:
+        with pykesto.open(Path(folder) / "app.kesto", durability="process") as db:
+            fill(db, [base, above], indexed_first)
+            with db.session() as s:
+                plain, indexed = s.table("plain"), s.table("indexed")
+                for condition, order, limit in asked:
+                    compare(
+                        plain.query.where(condition).order_by(*order),
+                        indexed.query.where(condition).order_by(*order),
+                        limit,
+                    )
+                for table in plain, indexed:
+                    for key, row in pending.items():
+                        table[key] = row
+                for condition, order, limit in asked:
+                    compare(
+                        plain.query.where(condition).order_by(*order),
+                        indexed.query.where(condition).order_by(*order),
+                        limit,
+                    )
+            db.checkpoint()
+            assert not db.check().problems
+
+
+def compare(plain: pykesto.query.Query[Any], indexed: pykesto.query.Query[Any], limit: int) -> None:
+    expected = plain.keys()
+    assert indexed.keys() == expected, indexed.explain()
+    assert indexed.count() == plain.count() == len(expected), indexed.explain()
+    assert indexed.exists() == bool(expected)
+    assert indexed.limit(limit).offset(1).keys() == expected[1 : 1 + limit], indexed.limit(limit).offset(1).explain()
+    if expected:
+        middle = list(indexed)[len(expected) // 2]
+        assert indexed.after(middle).keys() == expected[len(expected) // 2 + 1 :], indexed.after(middle).explain()
+
+
+def person(s: pykesto.Session, key: str, **columns: Any) -> None:
+    s.table("people")[key] = columns
+
+
+@pytest.fixture(params=["in the base", "above the base"])
+def db(request: pytest.FixtureRequest, database: Path) -> Any:
+    with pykesto.open(database, durability="process") as opened:
+        opened.where = request.param  # type: ignore[attr-defined]
+        yield opened
+
+
+def settle(db: Any) -> None:
+    if db.where == "in the base":
+        db.checkpoint()
+
+
+def test_several_columns_are_unique_together(db: Any) -> None:
+    with db.transaction() as s:
+        s.table("people").create_index("city", "street", unique=True)
+        person(s, "ann", city="Bonn", street="A")
+        person(s, "bob", city="Bonn", street="B")
+        person(s, "eve", city="Bonn")
+        person(s, "zoe", city="Bonn")
+        person(s, "kim", city="Bonn", street=None)
+        person(s, "tom", city="Bonn", street=None)
+    settle(db)
+    with db.session() as s:
+        person(s, "joe", city="Bonn", street="B")
+        with pytest.raises(UniqueViolation) as caught:
+            s.commit()
+    assert (caught.value.column, caught.value.value, caught.value.key) == (("city", "street"), ("Bonn", "B"), "bob")
+
+
+def test_a_path_is_unique(db: Any) -> None:
+    with db.transaction() as s:
+        s.table("people").create_index("mail.address", unique=True)
+        person(s, "ann", mail={"address": "a@x"})
+        person(s, "bob", mail={"address": ["no", "scalar"]})
+    settle(db)
+    for address, other in (("a@x", "ann"), (["no", "scalar"], "bob")):
+        with db.session() as s:
+            person(s, "eve", mail={"address": address})
+            with pytest.raises(UniqueViolation) as caught:
+                s.commit()
+            assert caught.value.key == other
+            s.table("people")["eve"]["mail"] = {"address": ["another"]}
+            s.commit()
+            del s.table("people")["eve"]
+            s.commit()
+
+
+def test_each_element_is_unique(db: Any) -> None:
+    with db.transaction() as s:
+        s.table("people").create_index("mails", kind="each", unique=True)
+        person(s, "ann", mails=["a@x", "a@y", "a@x"])
+        person(s, "bob", mails={"b@x"})
+    settle(db)
+    with db.session() as s:
+        person(s, "eve", mails=("e@x", "a@y"))
+        with pytest.raises(UniqueViolation) as caught:
+            s.commit()
+    assert (caught.value.column, caught.value.value, caught.value.key) == ("mails", "a@y", "ann")
+
+
+def test_a_partial_index_is_unique_among_its_rows(db: Any) -> None:
+    with db.transaction() as s:
+        s.table("people").create_index("name", unique=True, where="active")
+        person(s, "ann", name="Ann", active=True)
+        person(s, "old", name="Ann")
+        person(s, "older", name="Ann")
+    settle(db)
+    with db.session() as s:
+        s.table("people")["old"]["active"] = False
+        with pytest.raises(UniqueViolation):
+            s.commit()
+
+
+def test_indexes_can_be_dropped_by_their_columns_and_kind(db: Any) -> None:
+    with db.transaction() as s:
+        people = s.table("people")
+        people.create_index("tags")
+        people.create_index("tags", kind="each")
+        people.create_index("a", "b")
+        people.create_index("a", "b")
+    settle(db)
+    with db.transaction() as s:
+        people = s.table("people")
+        assert [index.name for index in people.indexes()] == ["tags", "tags (each)", "a, b"]
+        with pytest.raises(UsageError, match="say which"):
+            people.drop_index("tags")
+        with pytest.raises(KeyError):
+            people.drop_index("b", "a")
+        people.drop_index("tags", kind="each")
+        people.drop_index("a", "b")
+        assert [index.name for index in people.indexes()] == ["tags"]
+    settle(db)
+    assert not db.check().problems
+
+
+@pytest.mark.parametrize(
+    ("columns", "options"),
+    [
+        ((), {}),
+        (("a", "a"), {}),
+        (("",), {}),
+        (("a", "b"), {"kind": "each"}),
+        (("a",), {"kind": "other"}),
+        (("a",), {"kind": "text", "unique": True}),
+    ],
+)
+def test_an_index_that_makes_no_sense_is_refused(db: Any, columns: Any, options: Any) -> None:
+    with db.session() as s, pytest.raises(UsageError):
+        s.table("people").create_index(*columns, **options)
+
+
+def test_explain_names_what_serves(db: Any) -> None:
+    with db.transaction() as s:
+        people = s.table("people")
+        for columns, options in KINDS:
+            people.create_index(*columns, **options)
+        for n in range(200):
+            people[n] = {"a": n % 10, "b": n % 20, "n": {"x": n}, "tags": [n % 50, "t"], "text": f"word{n} some"}
+    db.checkpoint()
+    with db.session(read_only=True) as s:
+        query = s.table("people").query
+        assert "'n.x'" in query.col("n.x").equals(5).explain()
+        assert "'b, a, n.x'" in query.col("b").equals(5).col("a").equals(5).explain()
+        assert "'tags (each)'" in query.col("tags").contains(5).explain()
+        assert "'text (text)'" in query.col("text").has_words("word5").explain()
+        assert "read along the index on 'a, b'" in query.col("a").equals(5).order_by("-b").limit(3).explain()
+        assert "read along the index on 'n.x'" in query.order_by("-n.x").limit(3).explain()
+        assert "together" in query.col("n.x").lt(50).col("tags").contains(7).explain()
+        assert query.order_by("-n.x").limit(3).keys() == [199, 198, 197]
