@@ -263,7 +263,7 @@ cdef struct Entry:
     int key_size
 
 
-cdef inline int order_of(const char *a, Py_ssize_t a_size, const char *b, Py_ssize_t b_size) noexcept nogil:
+cdef inline int bytes_order(const char *a, Py_ssize_t a_size, const char *b, Py_ssize_t b_size) noexcept nogil:
     cdef int order = memcmp(a, b, min(a_size, b_size))
     return order if order else (a_size > b_size) - (a_size < b_size)
 

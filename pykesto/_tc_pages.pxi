@@ -35,7 +35,7 @@ cdef class Leaf:
         cdef int low = 0, high = self.count, middle
         while low < high:
             middle = (low + high) >> 1
-            if order_of(self.entries[middle].term, self.entries[middle].term_size, term, size) < 0:
+            if bytes_order(self.entries[middle].term, self.entries[middle].term_size, term, size) < 0:
                 low = middle + 1
             else:
                 high = middle
@@ -65,7 +65,7 @@ cdef class _Node:
         cdef int low = 0, high = self.count, middle
         while low < high:
             middle = (low + high) >> 1
-            if order_of(self.children[middle].first, self.children[middle].size, term, size) <= 0:
+            if bytes_order(self.children[middle].first, self.children[middle].size, term, size) <= 0:
                 low = middle + 1
             else:
                 high = middle
@@ -398,7 +398,7 @@ cdef class PageWalk:
             return 0
         self.entry = &self.leaf.entries[self.place]
         if self.stop is not None:
-            order = order_of(
+            order = bytes_order(
                 self.entry.term, self.entry.term_size, PyBytes_AS_STRING(self.stop), PyBytes_GET_SIZE(self.stop)
             )
             if order < 0 if self.down else order >= 0:

@@ -4,7 +4,7 @@
 cdef enum:
     ROWS_AT_ONCE = 64
     RECORD_HEAD = 20  # magic, hash, two offsets of eight bytes, size of the padding
-    RECORD_MAGIC = 0xC8
+    ROW_MAGIC = 0xC8
     STEPS_MAX = 4096  # from record to record in one bucket
 
 
@@ -27,7 +27,7 @@ cdef inline void hash_key(Sought *sought, uint64_t buckets) noexcept nogil:
     sought.bucket, sought.hash = index % buckets, <unsigned char>order
 
 
-cdef inline bint find_record(TCHDB *hdb, Sought *sought, const char **row, int *size) noexcept nogil:
+cdef inline bint find_in_place(TCHDB *hdb, Sought *sought, const char **row, int *size) noexcept nogil:
     """The row of a key; false where it is not found, or something is odd: the library is to be asked then."""
     cdef const unsigned char *map = <const unsigned char *>hdb.map
     cdef const unsigned char *end = map + hdb.xmsiz
@@ -38,7 +38,7 @@ cdef inline bint find_record(TCHDB *hdb, Sought *sought, const char **row, int *
     while offset and offset + RECORD_HEAD < hdb.xmsiz and steps < STEPS_MAX:
         steps += 1
         at = map + offset
-        if at[0] != RECORD_MAGIC:
+        if at[0] != ROW_MAGIC:
             return False
         memcpy(children, at + 2, 16)
         order = <int>sought.hash - <int>at[1]
@@ -96,7 +96,7 @@ cdef int _take_some(
                 prefetch(hdb.map + sought[i].offset)
                 prefetch(hdb.map + sought[i].offset + 64)
     for i in range(stop - start):
-        if direct and find_record(hdb, &sought[i], &row, &size):
+        if direct and find_in_place(hdb, &sought[i], &row, &size):
             found.append(take_row(<bytes>keys[start + i], row, size, table))
             continue
         block = tchdbget(hdb, sought[i].key, sought[i].size, &size)

@@ -9,8 +9,9 @@
     [b'ann']
 
 Everything is in `Table`; `Table.query` gives a `Query`, `Table.index_cursor` an `IndexCursor`, and `IndexPages` reads
-an index of a table that nobody writes. `verify` walks through the files of a table. `Error` carries Tokyo Cabinet's code and message; mistakes of the caller are
-`pykesto.errors.UsageError`. `VERSION` is the library's. The guide is docs/driver.md.
+an index of a table that nobody writes. `verify` walks through the files of a table. `Error` carries Tokyo Cabinet's
+code and message; mistakes of the caller are `pykesto.errors.UsageError`. `VERSION` is the library's. The guide is
+docs/driver.md.
 """
 
 from pykesto._tc import (

@@ -22,6 +22,7 @@ from ._codec import decode, encode, encode_key, find_column, is_scalar_encoding
 
 UNORDERED = b"\xff"
 MISSING = b"\x02"
+PRESENT = b"\x03"  # what is listed under a value is not less
 EVERY = (b"\x01", b"\xff\xff")  # the range of all terms
 
 _NAN = encode(float("nan"))
@@ -90,7 +91,7 @@ def component(encoded: bytes | None) -> bytes:
 
 
 def _core(value: Any) -> bytes:
-    """What equal values have in common, in order; NaNs, which equal nothing, have one of their own after all numbers."""
+    """What equal values have in common, in order. NaNs equal nothing: they have one of their own, after all numbers."""
     return _NAN if value != value else encode_key(value)
 
 

@@ -7,7 +7,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
 
-from pykesto._tc cimport Entry, IndexPages, PageWalk, order_of
+from pykesto._tc cimport Entry, IndexPages, PageWalk, bytes_order
 from pykesto.engine.listed cimport Listed
 from pykesto.engine.overlay cimport Overlay, Table, Version
 
@@ -125,7 +125,7 @@ cdef class IndexView:
 
 
 cdef inline bint goes_first(const Entry *entry, bytes term, bint down) noexcept:
-    cdef int order = order_of(entry.term, entry.term_size, PyBytes_AS_STRING(term), PyBytes_GET_SIZE(term))
+    cdef int order = bytes_order(entry.term, entry.term_size, PyBytes_AS_STRING(term), PyBytes_GET_SIZE(term))
     return order >= 0 if down else order <= 0
 
 
@@ -145,7 +145,7 @@ def key_batches(IndexPages pages, list own, bytes lo, bytes hi, bint down):
         order = -1
         if at < count:
             key = <bytes>own[at]
-            order = 1 if walk.entry is NULL else order_of(
+            order = 1 if walk.entry is NULL else bytes_order(
                 walk.entry.key, walk.entry.key_size, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)
             )
             if down and walk.entry is not NULL:

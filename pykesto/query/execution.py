@@ -16,7 +16,7 @@ from ..errors import UsageError
 from ..store import Row, Snapshot
 from ._run import Order, all_of, core_at, groups, matcher, passing
 from .expressions import KEY_COLUMNS, And, Condition, Exists, Match, Not
-from .planner import EVERY_KEY, Plan, Walk, conjuncts, merged, order_walk, plan
+from .planner import EVERY_KEY, Plan, Walk, conjuncts, merged, order_walk, plan, shown_index
 
 T = TypeVar("T")
 
@@ -299,7 +299,7 @@ class Execution(Generic[T]):
         """How the query would be run."""
         how: Plan = self.plan
         if how.access is not None:
-            by = str(how.access)
+            by = how.access.told(shown)
         elif how.keys.lo is not None or how.keys.hi is not None:
             by = f"keys in a range, about {how.expected}"
         else:
@@ -311,11 +311,12 @@ class Execution(Generic[T]):
     def _explained_order(self, shown: Callable[[str], str]) -> str:
         if not self.order or self.order[0].removeprefix("-") in KEY_COLUMNS:
             return "; in the order of keys"
-        names = ", ".join(shown(term) for term in self.order)
+        names = ", ".join("-" * term.startswith("-") + shown(term.removeprefix("-")) for term in self.order)
         enough = None if self.limit is None else self.offset + self.limit
         walk = order_walk(self.order, self.parts, self.table, self.snapshot)
         if walk is not None and self._walk_is_cheaper(walk, enough):
-            return f"; read along the index on {walk.index!r}, in the order of {names}"
+            index = shown_index(self.snapshot, self.table, walk.index, shown)
+            return f"; read along the index on {index!r}, in the order of {names}"
         return f"; sorted by {names}"
 
     def _warn_of_a_scan(self) -> None:

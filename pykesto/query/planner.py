@@ -6,12 +6,12 @@ The answer never depends on what is chosen here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..codec import encode_key, prefix_range
-from ..codec.terms import EVERY, UNORDERED
-from ..store import IndexDefinition, Snapshot
+from ..codec.terms import EVERY, PRESENT, UNORDERED
+from ..store import IndexDefinition, Snapshot, index_name
 from .expressions import (
     KEY_COLUMNS,
     All,
@@ -71,8 +71,10 @@ class Lookup:
             return len(self.found())
         return sum([self.snapshot.count(self.table, self.index, lo, hi) for lo, hi in self.ranges])
 
-    def __str__(self) -> str:
-        return f"index on {self.index!r}: {' and '.join(map(str, self.covered))}, about {self.expected}"
+    def told(self, shown: Callable[[str], str]) -> str:
+        """In words; `shown` gives a column's name as people know it."""
+        index = shown_index(self.snapshot, self.table, self.index, shown)
+        return f"index on {index!r}: {' and '.join(map(str, self.covered))}, about {self.expected}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,8 @@ class Both:
     def count(self) -> int:
         return len(self.found())
 
-    def __str__(self) -> str:
-        return " and ".join(f"({part})" for part in self.parts) + f", together about {self.expected}"
+    def told(self, shown: Callable[[str], str]) -> str:
+        return " and ".join(f"({part.told(shown)})" for part in self.parts) + f", together about {self.expected}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +114,17 @@ class Either:
     def count(self) -> int:
         return len(self.found())
 
-    def __str__(self) -> str:
-        return " or ".join(f"({part})" for part in self.parts)
+    def told(self, shown: Callable[[str], str]) -> str:
+        return " or ".join(f"({part.told(shown)})" for part in self.parts)
 
 
 Access = Lookup | Both | Either
+
+
+def shown_index(snapshot: Snapshot, table: str, name: str, shown: Callable[[str], str]) -> str:
+    """The name of an index, with its columns as people know them."""
+    index = next(known for known in snapshot.indexes(table) if known.name == name)
+    return index_name(tuple(map(shown, index.columns)), index.kind, shown(index.where) if index.where else "")
 
 
 class Plan:
@@ -353,9 +361,8 @@ class _Planner:
             part = next((p for p in parts if isinstance(p, InRanges) and p.column == column), None)
             if part is not None:
                 covered.append(part)
-                yield self._lookup(
-                    index, tuple((p + lo, p + hi) for p in prefixes for lo, hi in part.ranges), tuple(covered)
-                )
+                ranges = tuple((p + max(lo, PRESENT), p + hi) for p in prefixes for lo, hi in part.ranges)
+                yield self._lookup(index, ranges, tuple(covered))
                 return
             break
         if covered:
@@ -450,5 +457,5 @@ def _equal_before(
 
 def _walk_range(prefix: bytes, bound: InRanges | None) -> tuple[bytes, bytes]:
     if bound is not None:
-        return prefix + bound.ranges[0][0], prefix + bound.ranges[0][1]
+        return prefix + max(bound.ranges[0][0], PRESENT), prefix + bound.ranges[0][1]
     return beginning_with(prefix)
