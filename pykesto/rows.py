@@ -17,7 +17,7 @@ from .codec import decode_key, decode_row, encode_key, prefix_range
 from .errors import KeyExists, UsageError
 from .merging import POLICIES
 from .query import Condition, Query
-from .query.expressions import KeyRange
+from .query.expressions import KEY_COLUMNS, KeyRange
 from .session import Session, one_of
 from .store import IndexDefinition, IndexKind, SchemaChange, Snapshot
 
@@ -292,6 +292,8 @@ def _definition(columns: tuple[str, ...], unique: bool, kind: IndexKind, where: 
             raise TypeError(f"a column's name is a str, not {type(column).__name__}")
         if not column:
             raise UsageError("a column's name must not be empty")
+        if column in KEY_COLUMNS:
+            raise UsageError(f"{column} is the key, and keys are in order anyway", hint="no index is needed")
     if not columns or len(set(columns)) < len(columns):
         raise UsageError(f"an index on {columns!r}: it needs a column, and each of several but once")
     if kind not in ("value", "each", "text"):

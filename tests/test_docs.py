@@ -27,7 +27,9 @@ DOCUMENTED = [
     "pykesto.objects.persistent",
     "pykesto.objects.plain",
     "pykesto.objects.session",
+    "pykesto.query.aggregates",
     "pykesto.query.expressions",
+    "pykesto.query.query",
     "pykesto.tc",
 ]
 

@@ -4,9 +4,9 @@ Pointers are only read, and not kept. `reference` is None, or as `encode` and `d
 """
 
 
-cdef bytes key_of(object value)  # encode_key
+cdef bytes key_of(object value, bint *nan_met=*)  # encode_key
 cdef bytes bytes_of(object value, object reference)  # encode
-cdef object value_of(const char *data, Py_ssize_t size, object reference)  # decode
+cdef object value_of(const char *data, Py_ssize_t size, object reference, bint as_stored=*)  # decode
 cdef bytes image_of(object row, object reference)  # encode_row: a dict, or another mapping
 cdef dict row_of(const char *image, Py_ssize_t size, object reference)  # decode_row
 cdef bytes column_of(const char *image, Py_ssize_t size, const char *name, Py_ssize_t name_size)  # find_column, or None

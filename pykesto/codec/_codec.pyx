@@ -66,6 +66,7 @@ __all__ = [
     "decode",
     "decode_key",
     "decode_row",
+    "decode_stored",
     "encode",
     "encode_key",
     "encode_row",

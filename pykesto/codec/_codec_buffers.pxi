@@ -123,6 +123,8 @@ cdef struct Writer:
     Buffer marks  # which of its parts are instances of registered types
     PyObject *reference  # not owned; NULL where nobody is asked
     bint keyed  # a key has no suffixes
+    bint nan_too  # what is only sorted by may be NaN
+    bint nan_met
     Py_ssize_t plain  # suffixes that would say nothing, so far
     uint64_t nodes  # parts of the ordered value, so far
     int depth
@@ -141,7 +143,7 @@ cdef inline void begin(Writer *out, object reference) noexcept:
     open_buffer(&out.suffixes, out.first_suffixes, sizeof(out.first_suffixes))
     open_buffer(&out.marks, out.first_marks, sizeof(out.first_marks))
     out.reference = NULL if reference is None else <PyObject *>reference
-    out.keyed = False
+    out.keyed = out.nan_too = out.nan_met = False
     out.depth = out.shapes = 0
 
 
@@ -174,6 +176,7 @@ cdef struct Reader:
     Py_ssize_t end
     PyObject *reference  # not owned; NULL: a reference is a Reference
     bint unfinished  # there are references, or instances of registered types, to be made
+    bint as_stored  # no instances are made
     int depth
     int shapes
     PyObject *shape[SHAPES_MAX]  # owned: dicts of the names
@@ -185,7 +188,7 @@ cdef inline void open_reader(Reader *source, const char *at, Py_ssize_t size, ob
     source.pos = 0
     source.end = size
     source.reference = NULL if reference is None else <PyObject *>reference
-    source.unfinished = False
+    source.unfinished = source.as_stored = False
     source.depth = source.shapes = 0
 
 

@@ -206,7 +206,7 @@ cdef int put_odd_decimal(Writer *out, str text, Digits *parts) except -1:
         put_byte(&out.body, NEG_INF if parts.negative else INF)
         return put_decimal_suffix(out, 0, False)
     if out.keyed:
-        raise _Fault("NaN can't be a key: it equals nothing, itself included")
+        return put_nan_core(out)
     put_byte(&out.body, NAN)
     put_suffix(out, AS_NAN)
     put_bytes(&out.suffixes, text.encode())

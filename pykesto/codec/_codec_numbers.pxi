@@ -100,6 +100,13 @@ cdef int put_big_integer(Buffer *out, n) except -1:
     return 0
 
 
+cdef int put_nan_core(Writer *out) except -1:
+    if not out.nan_too:
+        raise _Fault("NaN can't be a key: it equals nothing, itself included")
+    out.nan_met = True
+    return put_byte(&out.body, NAN)
+
+
 cdef int put_real(Writer *out, double x) except -1:
     cdef Buffer *body = &out.body
     cdef double magnitude = -x if x < 0 else x, part
@@ -108,7 +115,7 @@ cdef int put_real(Writer *out, double x) except -1:
     cdef int exponent = 0
     if isnan(x):
         if out.keyed:
-            raise _Fault("NaN can't be a key: it equals nothing, itself included")
+            return put_nan_core(out)
         put_byte(body, NAN)
         return put_plain(out)
     if x == 0:

@@ -247,6 +247,8 @@ cdef object finished_part(Reader *source, x, dict marks, uint64_t *nodes):
 
 cdef object made(Reader *source, str name, value, bint equal):
     """An instance of a registered type; what its class makes of damaged data is a fault of the data."""
+    if source.as_stored:
+        return Unknown(name, value, equal)
     try:
         return instance(name, value, equal)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

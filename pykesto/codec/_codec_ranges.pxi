@@ -38,9 +38,10 @@ def range_of(value):
     >>> [lo <= encode(x) < hi for x in (1, 1.0, True, 1.5, "1")]
     [True, True, True, False, False]
     """
-    if type(value) is float and value != value or type(value) is Decimal and value.is_nan():
-        return b"\xbb", b"\xbb"
-    cdef bytes lo = key_of(value)
+    cdef bint nan_met = False
+    cdef bytes lo = key_of(value, &nan_met)
+    if nan_met:
+        return lo, lo  # it equals nothing, but has its place in the order
     return lo, lo + (b"\x02" if (<const unsigned char *>PyBytes_AS_STRING(lo))[0] in (STR, BYTES) else b"\x10")
 
 

@@ -54,7 +54,10 @@ cdef class Unknown:
         return self.name == twin.name and self.equal == twin.equal and self.value == twin.value
 
     def __hash__(self):
-        return hash((Unknown, self.name, self.value))
+        try:
+            return hash((Unknown, self.name, self.value))
+        except TypeError:  # its type has a hash of its own, so it may be in a set
+            return hash((Unknown, self.name))
 
     def __repr__(self):
         return f"Unknown({self.name!r}, {self.value!r})"

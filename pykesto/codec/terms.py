@@ -8,7 +8,8 @@
   something in, such as a str, is UNORDERED: look into the row.
 - Words of a text: the core of each, as `words` gives it.
 
-No scalar's core holds a NUL, so terms are in the order of values, column by column.
+No scalar's core holds a NUL, so terms are in the order of values, column by column. What is of a registered type is
+taken as it is stored, so that a row has the same terms in every process, whatever is registered there.
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from ._codec import decode, encode, encode_key, find_column, is_scalar_encoding
+from ..errors import CodecError
+from ._codec import Unknown, decode_stored, encode, encode_key, find_column, is_scalar_encoding, range_of
 
 UNORDERED = b"\xff"
 MISSING = b"\x02"
 PRESENT = b"\x03"  # what is listed under a value is not less
 EVERY = (b"\x01", b"\xff\xff")  # the range of all terms
 
-_NAN = encode(float("nan"))
 _WORD = re.compile(r"\w+")
 _NO_SCALARS = (list, dict, set, frozenset)
+_TEXTS = (list, tuple, set, frozenset)
 
 
 class Indexed(Protocol):
@@ -49,7 +51,7 @@ def value_at(image: bytes, path: str) -> bytes | None:
     found = find_column(image, name.encode())
     if not rest or found is None:
         return found
-    value = decode(found)
+    value = decode_stored(found)
     for step in rest.split("."):
         if not isinstance(value, dict) or step not in value:
             return None
@@ -58,7 +60,14 @@ def value_at(image: bytes, path: str) -> bytes | None:
 
 
 def terms(image: bytes, index: Indexed) -> tuple[bytes, ...]:
-    """The terms of a packed row in an index, each once."""
+    """The terms of a packed row in an index, each once. A row that can't be read, which ends a scan, has none."""
+    try:
+        return _terms(image, index)
+    except CodecError:
+        return ()
+
+
+def _terms(image: bytes, index: Indexed) -> tuple[bytes, ...]:
     if index.where and value_at(image, index.where) is None:
         return ()
     if index.kind == "value":
@@ -66,7 +75,7 @@ def terms(image: bytes, index: Indexed) -> tuple[bytes, ...]:
     encoded = value_at(image, index.columns[0])
     if encoded is None:
         return ()
-    value = decode(encoded)
+    value = decode_stored(encoded)
     found = _elements(value) if index.kind == "each" else map(encode_key, words(value))
     return tuple(dict.fromkeys(found))
 
@@ -87,12 +96,12 @@ def component(encoded: bytes | None) -> bytes:
     """One column's part of a term of several."""
     if encoded is None:
         return MISSING + b"\0"
-    return (_core(decode(encoded)) if is_scalar_encoding(encoded) else UNORDERED) + b"\0"
+    return (_core(decode_stored(encoded)) if is_scalar_encoding(encoded) else UNORDERED) + b"\0"
 
 
 def _core(value: Any) -> bytes:
     """What equal values have in common, in order. NaNs equal nothing: they have one of their own, after all numbers."""
-    return _NAN if value != value else encode_key(value)
+    return range_of(value)[0]
 
 
 def _elements(value: Any) -> Iterator[bytes]:
@@ -108,9 +117,14 @@ def _elements(value: Any) -> Iterator[bytes]:
 
 
 def words(value: Any) -> list[str]:
-    """The words of a text, or of the texts in a list, tuple or set, as they are compared: without regard to case."""
+    """The words of a text, or of the texts in a list, tuple or set, as they are compared: without regard to case.
+
+    `value` is as `decode_stored` gives it.
+    """
+    if isinstance(value, Unknown) and value.equal:
+        value = value.value
     if isinstance(value, str):
         return _WORD.findall(unicodedata.normalize("NFKC", value).casefold())
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [word for item in value if isinstance(item, str) for word in words(item)]
+    if isinstance(value, _TEXTS):
+        return [word for item in value if not isinstance(item, _TEXTS) for word in words(item)]
     return []

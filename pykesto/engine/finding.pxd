@@ -12,6 +12,7 @@ cdef class IndexView:
     cdef Table table
     cdef Listed listed
     cdef IndexPages pages
+    cdef uint64_t base_version
     cdef uint64_t version
     cdef bint hidden(self, const Entry *entry) except -1
     cdef list own(self, bytes lo, bytes hi)

@@ -8,7 +8,13 @@ from .overlay import Overlay
 @final
 class IndexView:
     def __init__(
-        self, overlay: Overlay, listed: Listed, pages: IndexPages | None, table: str, version: int
+        self,
+        overlay: Overlay,
+        listed: Listed,
+        pages: IndexPages | None,
+        table: str,
+        base_version: int,
+        version: int,
     ) -> None: ...
     def batches(self, lo: bytes | None, hi: bytes | None, down: bool) -> Iterator[list[tuple[bytes, bytes]]]: ...
 

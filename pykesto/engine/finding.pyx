@@ -1,6 +1,7 @@
 """An index as one snapshot sees it: the base's entries that no newer version hides, and the overlay's that hold.
 
-What is found is exact, so a condition that an index covers need not be looked at again.
+What is found is exact, so a condition that an index covers need not be looked at again. Versions that the base holds too
+may go from the overlay at any time: they are left out here, so that it makes no difference when they go.
 """
 
 cimport cython
@@ -21,10 +22,14 @@ cdef bytes FIRST_TERM = b"\x01"  # what is listed below it has no term
 
 @cython.final
 cdef class IndexView:
-    """One index of one table at one version. Without `pages` the table, or its index, has nothing in the base."""
+    """One index of one table at one version, on a base that holds all up to `base_version`. Without `pages` the table
+    has nothing in the base."""
 
-    def __init__(self, Overlay overlay not None, Listed listed not None, pages, str table, uint64_t version):
-        self.overlay, self.listed, self.pages, self.version = overlay, listed, pages, version
+    def __init__(
+        self, Overlay overlay not None, Listed listed not None, pages, str table, uint64_t base_version, uint64_t version
+    ):
+        self.overlay, self.listed, self.pages = overlay, listed, pages
+        self.base_version, self.version = base_version, version
         self.table = overlay.tables.get(table)
 
     cdef bint hidden(self, const Entry *entry) except -1:
@@ -34,7 +39,7 @@ cdef class IndexView:
         cdef Version row = self.table.rows.get(PyBytes_FromStringAndSize(entry.key, entry.key_size))
         while row is not None and row.number > self.version:
             row = row.older
-        return row is not None
+        return row is not None and row.number > self.base_version
 
     cdef list own(self, bytes lo, bytes hi):
         """The overlay's entries with lo <= term < hi that are true of the version that the snapshot sees."""
@@ -42,13 +47,16 @@ cdef class IndexView:
         cdef Version newest, row
         if self.table is None or not self.table.rows:
             return found
-        for entry in self.overlay.entries_between(self.listed, FIRST_TERM if lo is None else lo, hi):
-            newest = row = self.table.rows.get(<bytes>(<tuple>entry)[1])
-            while row is not None and row.number > self.version:
-                row = row.older
-            if row is None or row.image is None:
-                continue
-            if (row is newest and row.older is None) or (<tuple>entry)[0] in self.listed.terms(row.image):
+        with self.overlay.lock:  # so that the entries are those of the versions that are looked at
+            for entry in self.overlay.entries_between(self.listed, FIRST_TERM if lo is None else lo, hi):
+                newest = row = self.table.rows.get(<bytes>(<tuple>entry)[1])
+                while row is not None and row.number > self.version:
+                    row = row.older
+                if row is None or row.image is None or row.number <= self.base_version:
+                    continue
+                if row is not newest or row.older is not None or self.listed.dropped:
+                    if (<tuple>entry)[0] not in self.listed.terms(row.image):
+                        continue
                 found.append(entry)
         return found
 

@@ -11,6 +11,7 @@ from pykesto.codec._codec cimport column_of
 from pykesto.engine.ordered cimport Ordered
 
 from pykesto.codec.terms import terms as terms_of
+from pykesto.errors import CodecError
 
 cdef tuple LACKING = (b"",)
 
@@ -29,9 +30,14 @@ cdef class Listed:
         """The terms of a row."""
         if self.column is None:
             return terms_of(image, self.definition)
-        cdef bytes value = column_of(
-            PyBytes_AS_STRING(image), PyBytes_GET_SIZE(image), PyBytes_AS_STRING(self.column), PyBytes_GET_SIZE(self.column)
-        )
+        cdef bytes value
+        try:
+            value = column_of(
+                PyBytes_AS_STRING(image), PyBytes_GET_SIZE(image),
+                PyBytes_AS_STRING(self.column), PyBytes_GET_SIZE(self.column),
+            )
+        except CodecError:
+            return ()
         return () if value is None else (value,)
 
     cdef int add(self, bytes image, bytes key) except -1:

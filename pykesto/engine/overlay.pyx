@@ -171,6 +171,9 @@ cdef class Overlay:
         else:
             # A snapshot that has looked goes on with what is dropped here.
             names = {index.name for index in self.indexes(change.table)} if change.kind == "drop_index" else set()
+            for name, listed in table.indexes.items():
+                if name not in names:
+                    (<Listed>listed).dropped = True
             table.indexes = {name: listed for name, listed in table.indexes.items() if name in names}
 
     cdef build_index(self, str table_name, definition):

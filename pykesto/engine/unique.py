@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..codec import decode, is_scalar_encoding, range_of
+from ..codec import is_scalar_encoding, range_of
+from ..codec._codec import decode_stored
 from ..codec.terms import UNORDERED, component, terms, value_at
 from ..errors import UniqueViolation
 from ..store import SCOPE_COLUMN, IndexDefinition, Writes
@@ -65,14 +66,14 @@ def _in_scope(image: bytes, index: IndexDefinition) -> bool:
     if not index.scope:
         return True
     scope = value_at(image, SCOPE_COLUMN)
-    return scope is not None and decode(scope) in index.scope
+    return scope is not None and decode_stored(scope) in index.scope
 
 
 def _same(encoded: bytes | None) -> bytes:
     """What values equal to this one have in common; nothing for those that collide with none."""
     if encoded is None or not is_scalar_encoding(encoded):
         return encoded or b""
-    value = decode(encoded)
+    value = decode_stored(encoded)
     lo, hi = range_of(value)
     return b"" if value is None or lo == hi else lo
 
@@ -104,7 +105,7 @@ def _terms_with(index: IndexDefinition, value: Value) -> tuple[bytes, bytes]:
     if index.kind == "each" or not is_scalar_encoding(value[0]):
         term = value[0] if index.is_plain or index.kind == "each" else UNORDERED
         return term, term + b"\0"
-    return range_of(decode(value[0]))
+    return range_of(decode_stored(value[0]))
 
 
 def _violation(table: str, index: IndexDefinition, image: bytes | None, value: Value, other: bytes) -> UniqueViolation:

@@ -64,7 +64,18 @@ class Aggregate:
 
 
 class agg:
-    """Aggregates for `group_by(...).agg(...)`: count(), sum(c), min(c), max(c), avg(c)."""
+    """Aggregates for `group_by(...).agg(...)`: count(), sum(c), min(c), max(c), avg(c).
+
+    Example:
+        >>> import pykesto
+        >>> from pykesto import agg
+        >>> with pykesto.temporary() as db, db.transaction() as s:
+        ...     people = s.table("people")
+        ...     people["ann"] = {"city": "Bonn", "age": 40}
+        ...     people["bob"] = {"city": "Bonn", "age": 30}
+        ...     people.query.group_by("city").agg(n=agg.count(), oldest=agg.max("age"))
+        [{'city': 'Bonn', 'n': 2, 'oldest': 40}]
+    """
 
     @staticmethod
     def count() -> Aggregate:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NoReturn
 from uuid import UUID
 
 from ..codec import decode, decode_key, encode, encode_row, family_range, is_scalar_encoding, prefix_range, range_of
+from ..codec._codec import decode_stored
 from ..codec.terms import EVERY, value_at, words
 from ..errors import UsageError
 from ..store import Row
@@ -148,6 +149,11 @@ def decoded_value(path: str, encoded: bytes) -> Any:
     return decode_key(encoded) if path in KEY_COLUMNS else decode(encoded)
 
 
+def _stored_value(path: str, encoded: bytes) -> Any:
+    """What an index of words takes them from."""
+    return decode_key(encoded) if path in KEY_COLUMNS else decode_stored(encoded)
+
+
 def name_of(column: str | Column) -> str:
     """The name of a column that is given by its name, or as what stands for it."""
     return column._name if isinstance(column, Column) else column
@@ -205,7 +211,7 @@ class HasWords(Condition):
 
     def matches(self, key: bytes, image: bytes) -> bool:
         value = encoded_value(self.column, key, image)
-        found = set() if value is None else set(words(decoded_value(self.column, value)))
+        found = set() if value is None else set(words(_stored_value(self.column, value)))
         return found.issuperset(self.words) and all(
             any(word.startswith(beginning) for word in found) for beginning in self.beginnings
         )

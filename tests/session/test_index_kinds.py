@@ -1,6 +1,7 @@
 """Indexes of every kind: the answers are those of a scan, wherever the rows are, and whoever made the index."""
 
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,8 @@ def test_indexes_can_be_dropped_by_their_columns_and_kind(db: Any) -> None:
     ("columns", "options"),
     [
         ((), {}),
+        (("k_key",), {}),
+        (("a",), {"where": "k_key"}),
         (("a", "a"), {}),
         (("",), {}),
         (("a", "b"), {"kind": "each"}),
@@ -278,3 +281,53 @@ def test_explain_names_what_serves(db: Any) -> None:
         assert "read along the index on 'n.x'" in query.order_by("-n.x").limit(3).explain()
         assert "together" in query.col("n.x").lt(20).col("tags").contains(7).explain()
         assert query.order_by("-n.x").limit(3).keys() == [199, 198, 197]
+
+
+def test_an_answer_stays_exact_while_others_commit_checkpoint_and_drop_indexes(database: Path) -> None:
+    """What the base holds too goes from the overlay bit by bit, under the feet of whoever asks."""
+    rounds, keys = 8, range(200)
+    wrong: list[str] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            with db.session(read_only=True) as s:
+                rows = s.table("rows")
+                plain = {key: rows[key].to_dict() for key in rows}
+                for n in range(4):
+                    for column in "ab":
+                        query = rows.query.col(column).equals(n)
+                        expected = [key for key, row in plain.items() if row.get(column) == n]
+                        found, count = query.keys(), query.count()
+                        ordered = [row.k_key for row in query.order_by("a")]
+                        if not (found == sorted(ordered) == expected and count == len(expected)):
+                            wrong.append(f"{query.explain()}: {found}, {ordered}, {count}, but {expected}")
+                            over.set()
+
+    with pykesto.open(database, durability="process") as db:
+        with db.transaction() as s:
+            s.table("rows").create_index("a")
+            s.table("rows").create_index("b", "a")
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            for n in range(rounds):
+                for part in range(5):
+                    with db.transaction() as s:
+                        for key in keys[part::5]:
+                            s.table("rows")[key] = {"a": (key + n) % 5, "b": key % 4, "n": n}
+                with db.transaction() as s:
+                    for key in keys[n::10]:
+                        del s.table("rows")[key]
+                    if n % 3 == 1:
+                        s.table("rows").drop_index("a")
+                    elif n % 3 == 2:
+                        s.table("rows").create_index("a")
+                db.checkpoint()
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+        assert not wrong, wrong[0]
+        assert not db.check().problems
