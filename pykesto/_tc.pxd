@@ -54,10 +54,7 @@ cdef extern from "tchdb.h" nogil:
         uint64_t iter
         uint64_t msiz
         uint64_t xmsiz
-        uint64_t bnum
-        uint8_t apow
         char *map
-        uint64_t *ba64
         int ecode
         c_bool fatal
         c_bool tran
@@ -202,6 +199,8 @@ cdef extern from "pykesto/_tc_blocks.h" nogil:
         ABSENT "KESTO_ABSENT"
         DAMAGED "KESTO_DAMAGED"
     Damage damage "kesto_damaged"  # the thread's, since io_begin
+    uint64_t size_of_map "kesto_mapped"(const TCHDB *hdb)
+    uint64_t first_of "kesto_bucket"(const TCHDB *hdb, const char *key, int key_size, uint8_t *hash)
     int find_record "kesto_find"(TCHDB *hdb, const char *key, int key_size, Block *block)
     c_bool next_record "kesto_next_record"(TCHDB *hdb, uint64_t *offset, Block *block)
     c_bool is_forest "kesto_is_forest"(TCHDB *hdb)

@@ -66,10 +66,6 @@ cdef extern from "string.h" nogil:
     void *memrchr(const void *block, int byte, size_t size)
 
 
-cdef extern from "endian.h" nogil:
-    uint64_t le64toh(uint64_t number)
-
-
 cdef extern from * nogil:
     void prefetch "__builtin_prefetch"(const void *at)
 
