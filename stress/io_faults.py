@@ -26,18 +26,27 @@ FAILURES = {
 }
 
 
+def compiler() -> str | None:
+    """The C compiler, where libraries for LD_PRELOAD can be made and used."""
+    found = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    return found if sys.platform == "linux" else None
+
+
+def compile_library(source: str, target: Path) -> None:
+    """Make a library of a C file that lies beside this one."""
+    command = [str(compiler()), "-shared", "-fPIC", "-O1", "-o", str(target), str(Path(__file__).with_name(source))]
+    subprocess.run([*command, "-ldl"], check=True, capture_output=True)
+
+
 class Library:
     """The compiled library, and the environment that has a process load it."""
 
     def __init__(self, directory: Path, database: Path) -> None:
         self.path = directory / "io_faults.so"
         self.database = database
-        compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
-        self.usable = sys.platform == "linux" and compiler is not None
+        self.usable = compiler() is not None
         if self.usable:
-            source = Path(__file__).with_name("io_faults.c")
-            command = [str(compiler), "-shared", "-fPIC", "-O1", "-o", str(self.path), str(source), "-ldl"]
-            subprocess.run(command, check=True, capture_output=True)
+            compile_library("io_faults.c", self.path)
             self.syncs = directory / "syncs"
             self.syncs.write_bytes(bytes(4096))
 
