@@ -88,7 +88,8 @@ cdef class Writer:
         if self.state.clean:
             # Synced before the first append: else a power cut that takes this append leaves a mark that vouches
             # for its absence, and its number would be given again.
-            reader.segment.write_mark(reader.position, clean=False)
+            if not (ACTIVE and off("mark.withdrawn")):
+                reader.segment.write_mark(reader.position, clean=False)
             self.state.taken_back()
         if reader.position + size > reader.segment.end:
             self.roll(reader, size)

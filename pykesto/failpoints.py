@@ -69,6 +69,13 @@ RULES = {
     "checkpoint.copies": "a further base is made when readers pin both",
     "pins.alive": "only live processes pin",
     "stamp.trust": "a base without the stamp that MANIFEST names is never trusted",
+    "directory.sync": "a directory is synced after a name in it came, went or changed",
+    "whole.sync": "a small file is synced before it takes its place",
+    "segment.sync": "a segment is synced before any record goes in",
+    "manifest.sync": "one slot of MANIFEST is on disk before the other is written",
+    "stamp.remove": "a base loses its stamp before it is written to",
+    "base.sync": "the files of a base are synced before it is stamped",
+    "mark.withdrawn": "a mark of a clean close is taken back before the next record",
     "validate.before": "a row that left a range conflicts with who asked for the range",
 }
 

@@ -36,6 +36,10 @@ SAMPLES = 6  # of more, so many random subsets
 NESTED = 3  # recoveries of a workload that are recorded
 
 
+class RecordingFailed(Exception):
+    """The process whose calls were recorded ended otherwise than it should."""
+
+
 @dataclass(slots=True)
 class Expected:
     """What a database may hold, as the notes of a run go on."""
@@ -80,8 +84,8 @@ class Tally:
 class Trial:
     """Records workloads in a directory, and tries cuts."""
 
-    def __init__(self, directory: Path, seed: int, *, say: bool = True) -> None:
-        self.directory, self.seed, self.say = directory, seed, say
+    def __init__(self, directory: Path, seed: int) -> None:
+        self.directory, self.seed = directory, seed
         self.tally = Tally()
         self.library = directory / "record_calls.so"
         compile_library("record_calls.c", self.library)
@@ -120,7 +124,7 @@ class Trial:
         command += [workload, str(self.seed), str(first)]
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode not in (0, DIED):
-            raise RuntimeError(f"the recorded process of {workload} ended with {done.returncode}:\n{done.stderr}")
+            raise RecordingFailed(f"the recorded process of {workload} ended with {done.returncode}:\n{done.stderr}")
         return done.returncode
 
     def _recording(self, root: Path, name: str, before: list[Found], expected: Expected) -> Recording:
@@ -129,7 +133,7 @@ class Trial:
         return Recording(name, before, calls, expected)
 
     def tried(self, recording: Recording, most: int) -> Iterator[tuple[Path, State, int]]:
-        """Try about `most` of the states that a recording leads to, at least one for each prefix.
+        """Try about `most` of the states that a recording leads to; at least one for each prefix, if `most` is enough.
 
         Yields the files of each that was opened before it was verified, what it holds and the newest number; they are
         taken away after that.
@@ -138,10 +142,11 @@ class Trial:
         self.tally.counts["prefixes"] += len(sizes)
         self.tally.counts["possible states"] += sum(sizes)
         chance = random.Random(f"{self.seed} {recording.name} which")
-        share = max(0, most - len(sizes)) / max(1, sum(sizes))
+        each = len(sizes) <= most
+        share = (most - len(sizes) * each) / max(1, sum(sizes))
         seen: set[tuple[object, ...]] = set()
         for at, found, disk, expected in self._prefixes(recording):
-            always = chance.randrange(len(found))
+            always = chance.randrange(len(found)) if each else -1
             for i, cut in enumerate(found):
                 if i == always or chance.random() < share:
                     yield from self._try(recording, at, i, cut, disk, expected, seen)
@@ -184,7 +189,7 @@ class Trial:
         shutil.copytree(root, kept)
         try:
             held = verify(root / "db.kesto", expected)
-        except (pykesto.Error, AssertionError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it should not be
             evidence = self.directory / f"evidence-{len(self.tally.problems)}"
             kept.rename(evidence)
             self.tally.problems.append(f"{where}: {type(error).__name__}: {error} ({evidence})")
@@ -244,11 +249,21 @@ def try_workload(trial: Trial, name: str, most: int) -> None:
 
 
 def run(directory: Path, seed: int, most: int, workloads: list[str]) -> Tally:
+    """Try about `most` states of all workloads, in a directory that is kept."""
     trial = Trial(directory, seed)
     for name in workloads:
-        try_workload(trial, name, max(1, most // len(workloads)))
+        try:
+            try_workload(trial, name, max(1, most // len(workloads)))
+        except RecordingFailed as error:
+            trial.tally.problems.append(str(error))
         print(f"{name}: {trial.tally}", flush=True)
     return trial.tally
+
+
+def new_directory() -> Path:
+    """In memory, if there is such a place: it is the fake disk that loses what was not synced."""
+    memory = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix="pykesto-cuts-", dir=memory if os.access(memory, os.W_OK) else None))
 
 
 def main() -> int:
@@ -257,9 +272,8 @@ def main() -> int:
     parser.add_argument("--states", type=int, default=5000, help="about how many to build and open (5000)")
     parser.add_argument("--workloads", default=",".join(WORKLOADS), help=f"of {', '.join(WORKLOADS)} (all)")
     options = parser.parse_args()
-    memory = Path("/dev/shm")
     print(f"seed {options.seed}", flush=True)
-    directory = Path(tempfile.mkdtemp(prefix="crash-", dir=memory if os.access(memory, os.W_OK) else None))
+    directory = new_directory()
     tally = run(directory, options.seed, options.states, options.workloads.split(","))
     for problem in tally.problems[:20]:
         print(problem)

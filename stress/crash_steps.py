@@ -1,6 +1,6 @@
-"""What is done to a database whose calls are recorded: steps that a seed repeats, and the states that they lead through.
+"""What is done to a database whose calls are recorded: steps that a seed repeats, and the states they lead through.
 
-Run by itself, it is the process whose calls are recorded: `python -m stress.crash_steps DATABASE NOTES WORKLOAD SEED FIRST`.
+`python -m stress.crash_steps DATABASE NOTES WORKLOAD SEED FIRST` is the process whose calls are recorded.
 It writes a line to the notes before and after each step, and ends with DIED where a step says that it dies.
 """
 
@@ -120,7 +120,7 @@ def commits(chance: random.Random) -> Iterator[Step]:
 def segments(chance: random.Random) -> Iterator[Step]:
     """Commits that fill several segments, with checkpoints that let the first ones go."""
     for n in range(14):
-        yield Step((put(chance, "large", 4, 40_000), ("put", "small", n, {"n": n})), "process" if n % 4 == 1 else "full")
+        yield Step((put(chance, "large", 4, 40_000), ("put", "small", n, {"n": n})), "process" if n % 2 else "full")
         if n % 6 == 5:
             yield Step(act="checkpoint")
 

@@ -1,4 +1,4 @@
-"""A disk that loses what was not synced: replays the calls that `record_calls.c` recorded, and builds what a cut leaves.
+"""A disk that loses what was not synced: plays the calls that `record_calls.c` recorded, and builds what a cut leaves.
 
 What a power cut may do, at any call, to what was not synced:
 
@@ -26,7 +26,7 @@ NOTES = "notes"  # in the root: what the recorded processes say, and no power cu
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One record. `kind`: Open, Write, Truncate, Allocate, sync Begun, sync Ended, Closed, Rename, Unlink, Mkdir, rmDir."""
+    """A record: Open, Write, Truncate, Allocate, sync Begun, sync Ended, Closed, Rename, Unlink, Mkdir, rmDir."""
 
     number: int
     kind: str

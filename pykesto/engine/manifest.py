@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CorruptionError, FormatError, StorageError
+from ..failpoints import ACTIVE, off
 from ..files import crc32c, create_whole, open_file, read_at, remove, sync_directory, translated, write_at
 from ..store import IndexDefinition
 from .layout import Layout
@@ -163,7 +164,8 @@ def write_manifest(layout: Layout, manifest: Manifest, *, poison: Callable[[int]
             newest = max(valid, key=lambda i: valid[i].sequence)
             for slot, text in ((newest, slots[newest]), (1 - newest, content), (newest, content)):
                 write_at(fd, text.ljust(_SLOT_SIZE, b"\n"), slot * _SLOT_SIZE)
-                os.fdatasync(fd)
+                if not (ACTIVE and off("manifest.sync")):
+                    os.fdatasync(fd)
     except StorageError as error:
         poison(error.errno or 0)
         raise
@@ -197,5 +199,7 @@ def write_stamp(layout: Layout, base: int, stamp: Stamp, *, mode: int) -> None:
 
 def remove_stamp(layout: Layout, base: int) -> None:
     """From here on nobody trusts the base."""
+    if ACTIVE and off("stamp.remove"):
+        return
     remove(layout.stamp(base))
     sync_directory(layout.base(base))

@@ -13,6 +13,7 @@ from pykesto import failpoints
 
 ROOT = Path(__file__).parents[2]
 
+CUTS = "tests/crash/test_prefixes.py::test_a_power_cut_at_any_call_leaves_what_a_commit_left"
 # A rule that is switched off -> a test that must then fail. docs/testing.md has the table for people.
 FOUND_BY = {
     "validate.writes": "tests/engine/test_conflicts.py::test_both_isolations_conflict_on_a_written_row",
@@ -38,6 +39,13 @@ FOUND_BY = {
         "tests/engine/test_snapshots.py::test_readers_that_pin_every_base_get_a_further_one_made_that_goes_away_after_them"
     ),
     "pins.alive": "tests/engine/test_rules.py::test_the_dead_pin_nothing",
+    "directory.sync": f"{CUTS}[commits]",
+    "whole.sync": f"{CUTS}[commits]",
+    "segment.sync": f"{CUTS}[commits]",
+    "manifest.sync": f"{CUTS}[checkpoints]",
+    "stamp.remove": f"{CUTS}[checkpoints]",
+    "base.sync": f"{CUTS}[checkpoints]",
+    "mark.withdrawn": "tests/journal/test_recovery.py",
     "stamp.trust": "tests/engine/test_opening.py::test_a_stamp_of_another_life_is_not_trusted",
 }
 STUCK_S = 25.0  # a rule whose loss makes somebody wait for ever is found by this
