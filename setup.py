@@ -24,6 +24,7 @@ from setuptools import Extension, setup
 WRAPPED = (
     *("sched_yield", "pwrite", "pwrite64", "pread", "pread64", "ftruncate", "ftruncate64", "open", "open64"),
     *("write", "read", "fsync", "msync", "rename", "unlink", "mmap", "mmap64", "munmap", "close"),
+    *("malloc", "calloc", "realloc"),
     *("tchdbget", "tchdbget3", "tchdbvsiz", "tchdbput", "tchdbout"),
     *("tchdbiterinit2", "tchdbiternext", "tchdbiternext3", "tchdbgetnext3", "tchdbfwmkeys", "tcmapget3"),
     *("tcbsencode", "tcbsdecode"),

@@ -180,6 +180,8 @@ cdef extern from "pykesto/_tc_io.h" nogil:
         const char *call
     Failure io_failure "kesto_io"  # the thread's, since io_begin
     int io_errno "kesto_io_errno"()
+    bint has_room "kesto_has_room"(int64_t size)
+    bint io_ready "kesto_io_ready"()
 
 
 cdef extern from "pykesto/_tc_blocks.h" nogil:

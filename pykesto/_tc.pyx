@@ -17,6 +17,7 @@ import itertools
 import mmap
 import os
 import re
+import resource
 import stat
 import time
 import typing

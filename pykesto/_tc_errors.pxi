@@ -41,6 +41,8 @@ cdef Failure failure_of(int code, int error) noexcept nogil:
 
 cdef object error_of(Failure failure, str operation, object path, str hint=""):
     call = "" if failure.call is NULL else failure.call.decode()
+    if call == "malloc":
+        return MemoryError(f"{operation} {path}" + (f" ({hint})" if hint else ""))
     return Error(failure.code, operation, path=path, errno=failure.error or None, call=call, hint=hint)
 
 

@@ -1,6 +1,7 @@
 # Looking at files before the library does, and what it would do wrong with them.
 
 _WAIT_S = 0.01
+cdef int64_t _LITTLE_BYTES = 1 << 20  # that a new file takes without a look at the disk
 
 
 cdef list index_files(bytes path):
@@ -91,11 +92,61 @@ cdef allocate_map(TCHDB *hdb):
         raise StorageError("no space for the mapped part of the file", errno=failed, path=os.fsdecode(hdb.path))
 
 
-cdef require_space(object path, int64_t size):
-    """The library rebuilds a file through a mapping of a new one: on a full disk that is SIGBUS."""
+cdef require_space(object path, int64_t size, str what):
+    """Before the library fills a file without a look at the disk: that would end in an error late, or in SIGBUS."""
     status = os.statvfs(path)
     if status.f_bavail * status.f_frsize < size:
-        raise StorageError(f"rebuilding needs {size} bytes of free disk", errno=ENOSPC, path=os.fsdecode(path))
+        raise StorageError(f"{what} needs {size} bytes of free disk", errno=ENOSPC, path=os.fsdecode(path))
+
+
+# --- An index that is being built: a file beside the table says which, so that one that a killed process left half-built
+# is never taken for whole ---------------------------------------------------------------------------------------------
+
+cdef bytes _UNFINISHED = b".building"
+
+
+cdef mark_unfinished(bytes path, bytes column, str kind):
+    with open(path + _UNFINISHED, "wb", buffering=0) as file:
+        file.write(kind.encode() + b" " + column)
+
+
+cdef remove_unfinished(bytes path):
+    with suppress(FileNotFoundError):
+        os.unlink(path + _UNFINISHED)
+
+
+cdef tuple unfinished_index(bytes path):
+    """Column and kind of the index that is half-built, or None."""
+    try:
+        with open(path + _UNFINISHED, "rb", buffering=0) as file:
+            kind, _, column = file.readall().partition(b" ")
+    except FileNotFoundError:
+        return None
+    kind = kind.decode("ascii", "replace")
+    return (column, kind) if kind in _KINDS else None  # killed before it was written, and before anything was built
+
+
+cdef clear_unfinished(bytes path, bint writing):
+    """Before the library takes a half-built index for one; `_finish_index` builds it again."""
+    cdef tuple unfinished = unfinished_index(path)
+    if unfinished is None:
+        return
+    if not writing:
+        raise StorageError(
+            f"an index of {os.fsdecode(path)} was left half-built", path=os.fsdecode(path),
+            hint="open the table for writing once: that builds it again",
+        )
+    for name in index_files(path):
+        if parts_of(path, name) == unfinished:
+            for file in (name, name + b".wal"):
+                with suppress(FileNotFoundError):
+                    os.unlink(file)
+
+
+cdef tuple parts_of(bytes path, bytes index):
+    """Column and kind of an index, by the name of its file."""
+    column, _, suffix = index[len(path) + 5 :].rpartition(b".")
+    return urllib.parse.unquote_to_bytes(column), kind_name(_SUFFIXES[suffix])
 
 
 cdef copy_file(int source, int64_t size, object path):

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -37,6 +38,55 @@ static __thread struct {
     int failed; /* then nothing more is done to the file and its log */
 } kesto_closing;
 
+/* The system's number for what failed since; without a note, what the last call left. */
+static inline int kesto_io_errno(void) { return kesto_io.error ? kesto_io.error : errno; }
+
+#ifdef PYKESTO_TC_ARCHIVE
+
+/* The library ends the process where malloc fails. So some memory is held back for that: the call goes on with it, and is
+ * told to have failed. What asks for more than that at once ends the process still, so what may is tried before. */
+enum { KESTO_RESERVE_BYTES = 1 << 20, KESTO_COPIES = 6 };
+
+static void *kesto_reserve;
+
+void *__real_malloc(size_t size); /* by this name the compiler leaves out no attempt */
+
+static void kesto_hold_back(void)
+{
+    void *none = NULL, *block = __real_malloc(KESTO_RESERVE_BYTES);
+    if (!__atomic_compare_exchange_n(&kesto_reserve, &none, block, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        free(block);
+}
+
+#endif
+
+/* Whether a row of this size can be stored: the library makes some copies of it. */
+static int kesto_has_room(int64_t size)
+{
+#ifdef PYKESTO_TC_ARCHIVE
+    void *block;
+    if (size * KESTO_COPIES < KESTO_RESERVE_BYTES)
+        return 1;
+    block = __real_malloc((size_t)size * KESTO_COPIES);
+    free(block);
+    return block != NULL;
+#else
+    return size >= 0;
+#endif
+}
+
+/* Whether a call may begin: not while there is not even the memory to hold back. */
+static inline int kesto_io_ready(void)
+{
+#ifdef PYKESTO_TC_ARCHIVE
+    if (!kesto_reserve)
+        kesto_hold_back();
+    return kesto_reserve != NULL;
+#else
+    return 1;
+#endif
+}
+
 static inline void kesto_io_begin(void)
 {
     errno = 0;
@@ -44,9 +94,6 @@ static inline void kesto_io_begin(void)
     kesto_closing.stage = KESTO_USABLE;
     kesto_closing.failed = 0;
 }
-
-/* The system's number for what failed since; without a note, what the last call left. */
-static inline int kesto_io_errno(void) { return kesto_io.error ? kesto_io.error : errno; }
 
 #ifdef PYKESTO_TC_ARCHIVE
 
@@ -77,6 +124,25 @@ static int kesto_stopped(void)
     errno = kesto_io.error;
     return 1;
 }
+
+#define KESTO_ALLOCATE(name, parameters, arguments) \
+    void *__real_##name parameters; \
+    void *__wrap_##name parameters \
+    { \
+        void *block = __real_##name arguments; \
+        if (!block) { \
+            void *reserve = __atomic_exchange_n(&kesto_reserve, NULL, __ATOMIC_RELAXED); \
+            errno = ENOMEM; \
+            kesto_note("malloc", TCEMISC); \
+            free(reserve); \
+            if (reserve) \
+                block = __real_##name arguments; \
+        } \
+        return block; \
+    }
+KESTO_ALLOCATE(malloc, (size_t size), (size))
+KESTO_ALLOCATE(calloc, (size_t count, size_t size), (count, size))
+KESTO_ALLOCATE(realloc, (void *old, size_t size), (old, size))
 
 #define KESTO_RETRY(result, call) \
     do \

@@ -39,6 +39,7 @@ cdef class _Rows(_OpenTable):
             return True
         # Compressed; the library does that.
         let_go(block)
+        check_room(block.value_size)
         block.copy = tchdbget(hdb, PyBytes_AS_STRING(key), size_of(key), &block.value_size)
         block.value = <const char *>block.copy
         self._check_read("get", block.copy is not NULL, tchdbecode(hdb))

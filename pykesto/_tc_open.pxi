@@ -84,6 +84,8 @@ cdef class _OpenTable:
         cdef bint done
         if not self._looks_sound(mode, verifying):
             return False
+        if not io_ready():
+            raise MemoryError
         # In the list first: a child forked between the library's return and ours must find it.
         enlist(self.handle)
         with nogil:
@@ -160,7 +162,7 @@ cdef class _OpenTable:
         if not stat.S_ISREG(status.st_mode):
             raise FormatError(f"{self.path} is not a regular file", path=self.path)
         if mode & TDBOTRUNC:
-            return True
+            return self._may_begin(status.st_blocks * 512)
         fd = os.open(self.path_bytes, os.O_RDONLY | os.O_CLOEXEC)
         try:
             if locking:
@@ -168,6 +170,7 @@ cdef class _OpenTable:
                     fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except OSError:
                     return False
+            clear_unfinished(self.path_bytes, bool(mode & TDBOWRITER))
             self._check_file(self.path_bytes, fd, TCDBTTABLE, mode)
             for path in index_files(self.path_bytes):
                 with open(path, "rb", buffering=0) as file:
@@ -182,10 +185,20 @@ cdef class _OpenTable:
     cdef bint _may_create(self, int mode) except -1:
         if not mode & TDBOCREAT:
             raise Error(TCENOFILE, "open", path=self.path, errno=ENOENT)
-        if not mode & TDBOTRUNC and os.path.isdir(os.path.dirname(self.path_bytes)):
+        if not os.path.isdir(os.path.dirname(self.path_bytes)):
+            return True  # the library will say so
+        if not mode & TDBOTRUNC:
             stale = index_files(self.path_bytes)
             if stale:
                 raise CorruptionError("an index without its table", path=os.fsdecode(stale[0]))
+        return self._may_begin(0)
+
+    cdef bint _may_begin(self, int64_t freed) except -1:
+        """Before a new file: the library writes its buckets out, as many as there are, until the disk is full."""
+        cdef int64_t needed = self.options.bnum * (8 if self.options.storage & TDBTLARGE else 4)
+        if needed > freed + _LITTLE_BYTES:
+            require_space(os.path.dirname(self.path_bytes), needed - freed, f"bnum={self.options.bnum}")
+        remove_unfinished(self.path_bytes)
         return True
 
     @cython.final
@@ -202,8 +215,10 @@ cdef class _OpenTable:
                 raise CorruptionError("Tokyo Cabinet can't open this index", path=os.fsdecode(path))
         self._adopt(writing)
         self.movable = False
-        if writing and self.options.defrag_steps:
-            self._check_movable()
+        if writing:
+            (<Table>self)._finish_index()
+            if self.options.defrag_steps:
+                self._check_movable()
 
     cdef _check_movable(self):
         """Look at all records once before the library moves any; the caller has the table to itself."""
@@ -249,6 +264,8 @@ cdef class _OpenTable:
         cdef Failure failure
         if self.handle.pid != current_pid:
             return  # the parent's: it was let go of at the fork
+        if not io_ready():
+            raise MemoryError  # still open
         acquire(self.handle)
         try:
             # Out of the list only afterwards: a child forked meanwhile must find the table there.
@@ -290,6 +307,9 @@ cdef class _OpenTable:
         if self.handle.tdb is NULL:
             release(self.handle)
             raise ClosedError(f"{self.path} is closed")
+        if not io_ready():
+            release(self.handle)
+            raise MemoryError
         io_begin()
         return 0
 

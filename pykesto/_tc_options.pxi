@@ -10,6 +10,12 @@ _MODES = {
 cdef int64_t MAPPED_BYTES_MAX = 1 << 46  # more than any file: the library cuts a reader's map to the file
 
 
+cdef int64_t writer_map_bytes() except -1:
+    """How much of a file that grows is mapped: less where address space is short, since each index is a file too."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return WRITER_MAP_BYTES if limit == resource.RLIM_INFINITY else min(WRITER_MAP_BYTES, limit // 64)
+
+
 cdef int64_t within(str name, object value, int64_t low, int64_t high) except? -1:
     """`value`, an int between `low` and `high`: beyond a C int the library cuts silently."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -63,7 +69,7 @@ cdef class _Options:
         self.cache_leaves = within("cache_leaves", cache_leaves, 0, 1 << 30)
         self.cache_nodes = within("cache_nodes", cache_nodes, 0, 1 << 30)
         if map_bytes is None:
-            map_bytes = WRITER_MAP_BYTES if writing else MAPPED_BYTES_MAX
+            map_bytes = writer_map_bytes() if writing else MAPPED_BYTES_MAX
         self.map_bytes = within("map_bytes", map_bytes, 0, MAPPED_BYTES_MAX)
         self.defrag_steps = within("defrag_steps", defrag_steps, 0, 1 << 30)
         self.inverted_bytes = within("inverted_bytes", inverted_bytes, 0, 1 << 40)

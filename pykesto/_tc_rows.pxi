@@ -11,6 +11,13 @@ cdef int size_of(bytes data) except -1:
     return <int>PyBytes_GET_SIZE(data)
 
 
+cdef int check_room(int64_t size) except -1:
+    """Refuse a row for whose copies the library would not get the memory."""
+    if not has_room(size):
+        raise MemoryError(f"a row of {size} bytes")
+    return 0
+
+
 cdef bytes take(void *block, int size):
     """Copy a block that the library allocated, and free it."""
     try:
@@ -109,6 +116,7 @@ cdef int check_raw(object row) except -1:
     cdef const unsigned char *end = at + size_of(row)
     cdef Column column
     cdef uint64_t count = 0
+    check_room(PyBytes_GET_SIZE(row))
     while at < end:
         if not next_column(&at, end, &column):
             raise UsageError(f"row is malformed after column {count}: {row[:40]!r}")
@@ -163,6 +171,7 @@ cdef int pack(object row, Packed *packed) except -1:
         size += size_of(name) + size_of(value) + 10
     if size > RECORD_BYTES_MAX:
         raise UsageError(f"row of {size} bytes; Tokyo Cabinet stores at most {RECORD_BYTES_MAX}")
+    check_room(size)
     packed.data = <char *>malloc(size + 1)
     if packed.data is NULL:
         raise MemoryError

@@ -58,6 +58,8 @@ cdef class Table(_Upkeep):
 
         Raises:
             UsageError: a transaction is open, or a row has an empty value in the column (lexical, decimal).
+
+        Killed meanwhile, the table is whole, and whoever opens it for writing next has the index built again first.
         """
         cdef bytes column = encoded(name, "column name")
         if kind not in _KINDS:
@@ -69,13 +71,35 @@ cdef class Table(_Upkeep):
                 return
             self._check_rows(column, number)
             try:
-                self._set_index("create_index", column, number)
+                self._build_index("create_index", column, kind, number)
             except Error:
                 if self._index(column) is not NULL:
                     self._set_index("create_index", column, TDBITVOID)
+                remove_unfinished(self.path_bytes)
                 raise
         finally:
             release(self.handle)
+
+    cdef _build_index(self, str operation, bytes column, str kind, int number):
+        """Let the library build an index so that a half of it is never taken for one."""
+        try:
+            mark_unfinished(self.path_bytes, column, kind)
+        except OSError as e:
+            raise StorageError(
+                f"{operation} {self.path}: {e.strerror}", errno=e.errno, path=self.path,
+                hint="the directory must be writable",
+            ) from e
+        self._set_index(operation, column, number)
+        self._run(operation, flush)
+        remove_unfinished(self.path_bytes)
+
+    cdef _finish_index(self):
+        """Build what a killed process began to; the caller has the table to itself."""
+        cdef tuple unfinished = unfinished_index(self.path_bytes)
+        if unfinished is not None:
+            column, kind = unfinished
+            self._build_index("open", column, kind, _KINDS[kind])
+        remove_unfinished(self.path_bytes)
 
     def drop_index(self, name):
         """Remove the index of a column and its file. UsageError where there is none, or in a transaction."""
@@ -91,8 +115,10 @@ cdef class Table(_Upkeep):
             if self._index(column) is NULL:
                 raise UsageError(f"column {column!r} has no index")
             if number == TDBITOPT:
-                require_space(self.path_bytes, 2 * tctdbfsiz(self.handle.tdb) + (64 << 20))
-            self._set_index(operation, column, number)
+                require_space(self.path_bytes, 2 * tctdbfsiz(self.handle.tdb) + (64 << 20), "rebuilding")
+                self._build_index(operation, column, kind_name(self._index(column).type), number)
+            else:
+                self._set_index(operation, column, number)
         finally:
             release(self.handle)
 

@@ -37,6 +37,8 @@ def verify(path, *, codec=None):
             fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
             raise LockTimeout(os.fsdecode(name), holder_pid=lock_holder(name), waited_s=0.0) from None
+        if unfinished_index(name) is not None:
+            return [CorruptionError("an index was left half-built: open the table for writing", path=os.fsdecode(name))]
         try:
             return problems_of(name, fd, functions)
         except CorruptionError as error:  # a header

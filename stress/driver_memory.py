@@ -17,6 +17,7 @@ import re
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -78,6 +79,10 @@ def failing(kind: type[Exception], call: Operation) -> Operation:
     return failed
 
 
+def row(number: int) -> dict[bytes, bytes]:
+    return ROW | {b"name": b"name %d" % (number % 20), b"size": b"%d" % (number % 200)}
+
+
 def filled(path: Path) -> tc.Table:
     table = tc.Table(path, "n", bnum=500)
     table.create_index("name")
@@ -85,7 +90,7 @@ def filled(path: Path) -> tc.Table:
     table.create_index("text", "token")
     table.create_index("part", "qgram")
     for number, key in enumerate(KEYS):
-        table[key] = ROW | {b"name": b"name %d" % (number % 20), b"size": b"%d" % number}
+        table[key] = row(number)
     return table
 
 
@@ -101,11 +106,20 @@ def rows(table: tc.Table, plain: tc.Table) -> dict[str, Operation]:
 
     raw = table.get_raw(KEYS[0])
     assert raw is not None
+    plain[b"text"] = {b"_num": b"none"}
     return {
         "put": lambda n: plain.__setitem__(key(n), ROW),
-        "put indexed": lambda n: table.__setitem__(key(n), ROW | {b"size": b"%d" % (n % 50)}),
+        "put indexed": lambda n: table.__setitem__(key(n), row(n % 200) | {b"long": b"x" * (n % 300)}),
         "put raw": lambda n: plain.put_raw(key(n), raw),
         "put and delete": put_and_delete,
+        "putkeep": lambda n: table.putkeep(key(n), ROW),
+        "putcat": lambda n: table.putcat(key(n), ROW),
+        "putproc": lambda n: table.putproc(key(n), dict),
+        "add_int, add_double": lambda n: (plain.add_int(b"i"), plain.add_double(b"d", 0.5)),
+        "ids": lambda n: plain.new_id(),
+        "one column": lambda n: (table.get_column(key(n), b"name"), table.get_column(b"nobody", b"name")),
+        "row_size": lambda n: table.row_size(key(n)),
+        "opaque, info": lambda n: (setattr(plain, "opaque", b"x"), plain.opaque, plain.info(), repr(plain), plain.size),
         "apply raw": lambda n: plain.apply_raw([(key(n), raw), (b"gone", None)]),
         "get": lambda n: table[key(n)],
         "get raw": lambda n: table.get_raw(key(n)),
@@ -113,6 +127,9 @@ def rows(table: tc.Table, plain: tc.Table) -> dict[str, Operation]:
         "in, len": lambda n: (key(n) in table, len(table)),
         "setdefault, pop": lambda n: (table.setdefault(b"new", ROW), table.pop(b"new")),
         "failing get": failing(TypeError, lambda n: table["text"]),  # type: ignore[index]
+        "failing putproc": failing(ZeroDivisionError, lambda n: table.putproc(key(n), lambda row: 1 / 0)),  # type: ignore[arg-type,return-value]
+        "failing add_int": failing(UsageError, lambda n: plain.add_int(b"text")),
+        "failing row_size": failing(KeyError, lambda n: table.row_size(b"nobody")),
         "failing lookup": failing(KeyError, lambda n: table[b"nobody"]),
         "failing delete": failing(KeyError, lambda n: table.__delitem__(b"nobody")),
         "failing put: a value": failing(TypeError, lambda n: table.__setitem__(b"k", {b"a": b"1", b"b": 2})),  # type: ignore[dict-item]
@@ -127,7 +144,7 @@ def rows(table: tc.Table, plain: tc.Table) -> dict[str, Operation]:
 def walks(table: tc.Table) -> dict[str, Operation]:
     def changed(number: int) -> None:
         for _ in table.raw_batches(10):
-            table[KEYS[0]] = ROW
+            table[KEYS[0]] = row(0)
 
     def both_ways(number: int) -> None:
         cursor = table.index_cursor(b"name")
@@ -142,6 +159,9 @@ def walks(table: tc.Table) -> dict[str, Operation]:
         "raw batches (200)": lambda n: sum(1 for _ in table.raw_batches(50)),
         "an iteration that is left": lambda n: next(iter(table.items())),
         "an iteration that is disturbed": failing(RuntimeError, changed),
+        "keys from, by prefix": lambda n: (next(table.keys_from(KEYS[n % 200])), table.keys_with_prefix(b"key 1", 5)),
+        "foreach": lambda n: table.foreach(lambda key, row: n % 2 == 0 or False),
+        "failing foreach": failing(UsageError, lambda n: table.foreach(lambda key, row: bool(table[key]))),
         "cursor": both_ways,
         "failing cursor": failing(UsageError, lambda n: table.index_cursor(b"nothing")),
     }
@@ -162,6 +182,26 @@ def queries(table: tc.Table) -> dict[str, Operation]:
         ),
         "query: scan (200)": lambda n: query.col("long").includes("xy").count(),
         "query: negated, limited": lambda n: list(query.col("name").equals("x", negate=True).limit(5, 2).items()),
+        "query: lists, words": lambda n: (
+            query.col("name").one_of(["name 1", "a, b"]).count(),
+            query.col("text").fts("to && be").count(),
+            query.col("part").includes("cdef").count(),
+            query.col("size").num_one_of([1, 2]).count(),
+            query.col("long").matches("^x+$").limit(3).count(),
+        ),
+        "query: sets, columns": lambda n: (
+            list((query.col("name").equals("name 1") | query.col("size").num_lt(5)).order_by("size").columns("size")),
+            list(query.col("name").equals("name 1") - query.col("size").num_lt(50)),
+        ),
+        "query: update, process": lambda n: (
+            query.col("name").equals("name 7").update({b"size": b"7"}),
+            query.col("name").equals("name 7").process(lambda key, row: None),
+        ),
+        "query: kwic": lambda n: query.col("text").includes("or").kwic(ROW, mark="bracket"),
+        "failing process": failing(
+            ZeroDivisionError,
+            lambda n: query.col("name").equals("name 7").process(lambda key, row: 1 / 0),  # type: ignore[arg-type,return-value]
+        ),
         "query: first, hint": lambda n: (query.col("name").equals("name 3").first(), query.hint),
         "query: delete": delete,
         "failing query": failing(UsageError, lambda n: query.col("name").equals("a\0b")),
@@ -172,7 +212,7 @@ def queries(table: tc.Table) -> dict[str, Operation]:
 def transactions(table: tc.Table) -> dict[str, Operation]:
     def commit(number: int) -> None:
         with table.transaction():
-            table[KEYS[number % len(KEYS)]] = ROW
+            table[KEYS[number % len(KEYS)]] = row(number % 200)
 
     def abort(number: int) -> None:
         table.begin()
@@ -193,6 +233,9 @@ def transactions(table: tc.Table) -> dict[str, Operation]:
 
 
 def upkeep(table: tc.Table, directory: Path) -> dict[str, Operation]:
+    gone = tc.Table(directory / "gone", "n", bnum=10)
+    table.copy(directory / "verified")
+
     def copy(number: int) -> None:
         table.copy(directory / "copy")
         for file in directory.glob("copy*"):
@@ -204,6 +247,10 @@ def upkeep(table: tc.Table, directory: Path) -> dict[str, Operation]:
 
     return {
         "sync": lambda n: table.sync(),
+        "defrag, clear caches": lambda n: (table.defrag(10), table.clear_caches()),
+        "vanish": lambda n: (gone.__setitem__(b"k", ROW), gone.vanish()),
+        "verify": lambda n: tc.verify(directory / "verified"),
+        "failing verify": failing(UsageError, lambda n: tc.verify(table.path)),
         "copy": copy,
         "create and drop an index": index,
         "optimize an index": lambda n: table.optimize_index("name"),
@@ -248,8 +295,33 @@ def damage(table: tc.Table, number: int) -> None:
         list(table.query.col("long").includes("x"))
 
 
+def codecs(directory: Path) -> dict[str, Operation]:
+    """Records that are packed, by the library and by functions of ours, which may raise."""
+    packed = {
+        name: tc.Table(directory / name, "n", bnum=100, **{name: True})  # type: ignore[arg-type]
+        for name in ("deflate", "bzip", "tcbs")
+    }
+    packed["codec"] = tc.Table(directory / "codec", "n", bnum=100, codec=(zlib.compress, zlib.decompress))
+
+    def refuse(data: bytes) -> bytes:
+        if data.endswith(b"refused"):
+            raise LookupError
+        return data
+
+    broken = tc.Table(directory / "broken", "n", bnum=100, codec=(bytes, refuse))
+    broken[b"k"] = {b"a": b"refused"}
+    return {
+        f"{name}: put, get, walk": lambda n, table=table: (
+            table.__setitem__(b"k", ROW),
+            table[b"k"],
+            list(table.items()),
+        )  # type: ignore[misc]
+        for name, table in packed.items()
+    } | {"failing codec": failing(LookupError, lambda n: broken.get(b"k"))}
+
+
 # How many times less often than the rest: they take so many times as long.
-SELDOM = {"upkeep": 1000, "files": 20, "walks": 20, "queries": 20, "transactions": 20}
+SELDOM = {"upkeep": 1000, "files": 20, "walks": 20, "queries": 20, "transactions": 20, "codecs": 20}
 
 
 def operations(directory: Path) -> Iterator[tuple[str, int, Operation]]:
@@ -262,6 +334,7 @@ def operations(directory: Path) -> Iterator[tuple[str, int, Operation]]:
         "transactions": transactions(table),
         "upkeep": upkeep(table, directory),
         "files": files(table, directory),
+        "codecs": codecs(directory),
     }
     for group, those in groups.items():
         for name, operation in those.items():

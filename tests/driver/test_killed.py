@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pykesto import tc
-from pykesto.errors import UsageError
+from pykesto.errors import StorageError, UsageError
 
 REBUILD = """
 import sys
@@ -49,6 +49,72 @@ def test_a_table_that_is_killed_while_it_is_rebuilt_is_whole(path: Path) -> None
     assert sorted(file.name for file in path.parent.iterdir()) == [
         "people.tct", "people.tct.idx.a.lex", "people.tct.idx.t.tok"
     ]  # fmt: skip
+
+
+INDEX = """
+import sys
+from pykesto import tc
+with tc.Table(sys.argv[1], "w") as table:
+    print("going", flush=True)
+    for _ in range(10_000):
+        table.create_index("a")
+        table.create_index("t", "token")
+        table.optimize_index("a")
+        table.drop_index("a")
+"""
+
+
+def test_an_index_that_is_killed_while_it_is_built_is_built_again(path: Path) -> None:
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    chooser = random.Random(seed)
+    rows = {b"%d" % i: {b"a": b"%d" % (i % 9), b"t": b"to be %d" % (i % 5)} for i in range(2000)}
+    with tc.Table(path, "n", bnum=1000) as table:
+        table.update(rows)
+    unfinished = 0
+    for _ in range(12):
+        with subprocess.Popen([sys.executable, "-c", INDEX, str(path)], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"going\n"
+            threading.Event().wait(chooser.random() / 10)
+            process.kill()
+        if Path(f"{path}.building").exists():
+            unfinished += 1
+            assert "half-built" in str(tc.verify(path))
+            with pytest.raises(StorageError, match="half-built"):
+                tc.Table(path)
+        with tc.Table(path, "w") as table:
+            assert table.query.col("a").equals("3").count() == 222
+            assert table.query.col("t").any_word("3").count() == 400
+        assert tc.verify(path) == []
+    print("unfinished", unfinished)
+    with tc.Table(path) as table:
+        assert dict(table.items()) == rows
+
+
+def test_an_index_that_was_left_half_built(path: Path) -> None:
+    with tc.Table(path, "n") as table:
+        table.create_index("a/b .lex", "decimal")
+        table.create_index("c")
+        table.update({b"%d" % i: {b"a/b .lex": b"%d" % i, b"c": b"x"} for i in range(100)})
+    half_built, marker = next(path.parent.glob("*.dec")), Path(f"{path}.building")
+    marker.write_bytes(b"decimal a/b .lex")
+    half_built.write_bytes(half_built.read_bytes()[:300])
+    with pytest.raises(StorageError, match="half-built"):
+        tc.Table(path)
+    with tc.Table(path, "w") as table:
+        assert table.query.col("a/b .lex").num_lt(7).count() == 7
+        assert "using an index" in table.query.col("a/b .lex").num_lt(7).hint
+    assert not marker.exists()
+    assert tc.verify(path) == []
+    for content in (b"", b"dec"):  # killed before anything was built
+        marker.write_bytes(content)
+        tc.Table(path).close()
+        tc.Table(path, "w").close()
+        assert not marker.exists()
+    marker.write_bytes(b"decimal d")
+    with tc.Table(path, "n") as table:
+        assert table.indexes() == {}
 
 
 def test_a_link_is_not_replaced_by_a_file(path: Path, tmp_path: Path) -> None:
