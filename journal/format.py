@@ -52,11 +52,6 @@ def generation_of(number: int) -> int:
     return number >> GENERATION_SHIFT
 
 
-def next_number(last: int, generation: int) -> int:
-    """The commit number after `last` in `generation`: the count goes on, the generation stands above it."""
-    return generation << GENERATION_SHIFT | ((last & ((1 << GENERATION_SHIFT) - 1)) + 1)
-
-
 def pack_header(header: SegmentHeader) -> bytes:
     fields = _HEADER.pack(
         _HEADER_MAGIC,

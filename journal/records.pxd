@@ -20,3 +20,7 @@ cdef uint64_t size_with(uint64_t payload_size) noexcept nogil
 cdef uint64_t claimed_size(const char *at) noexcept nogil
 cdef Record parse(const char *block, Py_ssize_t size, Py_ssize_t offset, uint64_t position, uint64_t room,
                   uint32_t salt, uint32_t *previous_crc)
+cdef Record record_of(uint64_t position, uint64_t number, uint32_t crc, uint64_t durable_end, bytes payload)
+cdef bytes packed(
+    bytes payload, uint64_t number, uint64_t position, uint64_t durable_end, uint32_t salt, uint32_t previous_crc,
+    uint32_t *crc)

@@ -38,6 +38,7 @@ cdef enum:
 
 
 @cython.final
+@cython.no_gc
 cdef class Record:
     """One record: a whole commit. `position` to `end` are its place in the journal, in bytes."""
 
@@ -86,6 +87,15 @@ def pack_record(
     uint32_t previous_crc,
 ):
     """The record's bytes, and its checksum for the next one to chain to."""
+    cdef uint32_t crc = 0
+    block = packed(payload, number, position, durable_end, salt, previous_crc, &crc)
+    return block, crc
+
+
+cdef bytes packed(
+    bytes payload, uint64_t number, uint64_t position, uint64_t durable_end, uint32_t salt, uint32_t previous_crc,
+    uint32_t *crc
+):
     cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
     cdef Py_ssize_t whole = <Py_ssize_t>size_with(size)
     cdef bytes block = PyBytes_FromStringAndSize(NULL, whole)
@@ -97,9 +107,9 @@ def pack_record(
     kesto_put64(at + SIZE, size)
     memcpy(at + HEADER, PyBytes_AS_STRING(payload), size)
     memset(at + HEADER + size, 0, whole - HEADER - size)
-    cdef uint32_t crc = kesto_crc32c(salt, at + PREVIOUS_CRC, HEADER - PREVIOUS_CRC + size)
-    kesto_put32(at, crc)
-    return block, crc
+    crc[0] = kesto_crc32c(salt, at + PREVIOUS_CRC, HEADER - PREVIOUS_CRC + size)
+    kesto_put32(at, crc[0])
+    return block
 
 
 cdef uint64_t claimed_size(const char *at) noexcept nogil:
@@ -126,10 +136,16 @@ cdef Record parse(
         return None
     if kesto_crc32c(salt, at + PREVIOUS_CRC, HEADER - PREVIOUS_CRC + payload) != crc:
         return None
-    cdef Record record = Record.__new__(Record)
-    record.position, record.number, record.crc, record.durable_end = position, kesto_get64(at + NUMBER), crc, durable_end
-    record.payload = PyBytes_FromStringAndSize(at + HEADER, payload)
     previous_crc[0] = kesto_get32(at + PREVIOUS_CRC)
+    return record_of(
+        position, kesto_get64(at + NUMBER), crc, durable_end, PyBytes_FromStringAndSize(at + HEADER, payload)
+    )
+
+
+cdef Record record_of(uint64_t position, uint64_t number, uint32_t crc, uint64_t durable_end, bytes payload):
+    cdef Record record = Record.__new__(Record)
+    record.position, record.number, record.crc, record.durable_end = position, number, crc, durable_end
+    record.payload = payload
     return record
 
 

@@ -7,11 +7,13 @@ store after the record's bytes are in place: whoever loads it sees them.
 cimport cython
 from libc.stdint cimport uint64_t
 
-from pykesto._system cimport SharedWords, kesto_add, kesto_load, kesto_store
+from pykesto._system cimport SharedWords, kesto_add, kesto_load, kesto_store, kesto_wake
 
 from pykesto.errors import StorageError
+from pykesto.journal.format import GENERATION_SHIFT
 
 WORDS = 16
+cdef uint64_t COUNT_BITS = GENERATION_SHIFT
 
 cdef enum:
     END = 0
@@ -27,6 +29,11 @@ cdef enum:
     COMMITS = 10
     SYNCS = 11
     CONFLICTS = 12
+
+
+cpdef uint64_t next_number(uint64_t last, uint64_t generation) noexcept:
+    """The commit number after `last` in `generation`: the count goes on, the generation stands above it."""
+    return generation << COUNT_BITS | ((last & ((<uint64_t>1 << COUNT_BITS) - 1)) + 1)
 
 
 @cython.final
@@ -59,6 +66,18 @@ cdef class JournalState:
     def durable_end(self):
         """Everything before is on stable storage."""
         return self.load(DURABLE_END)
+
+    cdef uint64_t newest_segment(self) except? 0xFFFFFFFFFFFFFFFF:
+        return self.load(SEGMENT)
+
+    cdef bint is_clean(self) except -1:
+        return self.load(CLEAN) != 0
+
+    cdef bint is_rolling(self) except -1:
+        return self.load(ROLLING) != 0
+
+    cdef uint64_t current_generation(self) except? 0xFFFFFFFFFFFFFFFF:
+        return self.load(GENERATION)
 
     @property
     def segment(self):
@@ -103,9 +122,9 @@ cdef class JournalState:
         self.store(DURABLE_END, end)
         self.store(END, end)
 
-    def publish(self, uint64_t end):
+    cpdef int publish(self, uint64_t end) except -1:
         """Let everyone see the records up to `end`, which are in place."""
-        self.store(END, end)
+        return self.store(END, end)
 
     @property
     def commits(self):
@@ -122,9 +141,10 @@ cdef class JournalState:
         """How many commits were refused since then, because of what others had committed."""
         return self.load(CONFLICTS)
 
-    def count_commit(self):
+    cpdef int count_commit(self) except -1:
         """One more."""
         kesto_add(self.words.at(self.first + COMMITS), 1)
+        return 0
 
     def count_sync(self):
         """One more."""
@@ -169,7 +189,7 @@ cdef class JournalState:
         """The errno of the failed sync, or 0."""
         return self.load(POISON)
 
-    def refuse_if_poisoned(self):
+    cpdef int refuse_if_poisoned(self) except -1:
         """StorageError if a sync of the journal failed, in whatever process."""
         cdef uint64_t errno = self.load(POISON)
         if errno:
@@ -178,16 +198,20 @@ cdef class JournalState:
                 errno=errno,
                 hint="close the database in every process and open it again: recovery finds what is truly there",
             )
+        return 0
 
-    def sequence(self):
+    cdef uint64_t sequence(self) except? 0xFFFFFFFFFFFFFFFF:
         """A number that changes when a sync ends: to be read before, and given to `wait`."""
         return self.load(SYNC_SEQUENCE)
 
-    def wait(self, uint64_t sequence, double seconds):
+    cdef int wait(self, uint64_t sequence, double seconds) except -1:
         """Sleep until a sync ends, or a while."""
         self.words.wait(self.first + SYNC_SEQUENCE, sequence, seconds)
+        return 0
 
-    def wake(self):
+    cdef int wake(self) except -1:
         """A sync has ended: wake all that wait for one."""
-        self.words.add(self.first + SYNC_SEQUENCE, 1)
-        self.words.wake(self.first + SYNC_SEQUENCE)
+        cdef uint64_t *word = self.words.at(self.first + SYNC_SEQUENCE)
+        kesto_add(word, 1)
+        kesto_wake(word)
+        return 0

@@ -37,12 +37,6 @@ cdef class GroupSync:
     bytes, they are dirty, and the next sync tells the truth about them.
     """
 
-    cdef readonly object segments
-    cdef readonly JournalState state
-    cdef readonly object sync_lock
-    cdef readonly object commit_lock
-    cdef object one_at_a_time
-
     def __init__(self, segments, JournalState state not None, *, sync_lock, commit_lock):
         self.segments = segments
         self.state = state
@@ -51,7 +45,7 @@ cdef class GroupSync:
         # The kernel tells of a failed sync once for each open file, and the threads of a process share theirs.
         self.one_at_a_time = threading.Lock()
 
-    def make_durable(self, uint64_t target):
+    cpdef int make_durable(self, uint64_t target) except -1:
         """Return when everything before `target` is on stable storage.
 
         Raises:
@@ -59,17 +53,14 @@ cdef class GroupSync:
             LockTimeout: a holder of sync.lock is stopped, and so is one of commit.lock.
         """
         cdef JournalState state = self.state
-        cdef double began
+        cdef uint64_t sequence
         if state.known_durable_end() >= target:
-            return
-        began = time.monotonic()
+            return 0
+        cdef double began = time.monotonic()
         while state.known_durable_end() < target:
             state.refuse_if_poisoned()
             sequence = state.sequence()  # before the try, so that a sync ending in between is not slept through
-            with self.sync_lock.tried() as leads:
-                if leads and state.known_durable_end() < target:
-                    self.sync_as_leader()
-            if leads:
+            if self.lead(target):
                 state.wake()  # after the release: who is not covered yet tries the lock at once
             elif time.monotonic() - began > PATIENCE_S and not (ACTIVE and off("sync.patience")):
                 with self.commit_lock.held(PATIENCE_S * 5):  # the leader may be stopped: don't depend on it
@@ -77,6 +68,18 @@ cdef class GroupSync:
                 state.wake()
             else:
                 state.wait(sequence, LOOK_AGAIN_S)
+        return 0
+
+    cdef bint lead(self, uint64_t target) except -1:
+        """Sync for all, unless another does; whether this one had the lock."""
+        if not self.sync_lock.take():
+            return False
+        try:
+            if self.state.known_durable_end() < target:
+                self.sync_as_leader()
+        finally:
+            self.sync_lock.give_mine()
+        return True
 
     def sync_alone(self, uint64_t target):
         """The same for the holder of commit.lock, who must not wait for sync.lock: its holder may want commit.lock."""

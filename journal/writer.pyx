@@ -6,17 +6,16 @@ A record that was written but not published, because its writer died, is overwri
 
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from pykesto.journal.reader cimport Reader
-from pykesto.journal.records cimport HEADER, Record, size_with
-from pykesto.journal.state cimport JournalState
+from pykesto.journal.records cimport HEADER, Record, packed, record_of, size_with
+from pykesto.journal.state cimport JournalState, next_number
 
 from pykesto import failpoints as _failpoints
 from pykesto.errors import CommitUnknown, StorageError
 from pykesto.files import sync_directory
-from pykesto.journal.format import SegmentHeader, next_number
-from pykesto.journal.records import pack_record
+from pykesto.journal.format import SegmentHeader
 from pykesto.failpoints import hit, off
 from pykesto.journal import segments as _segments
 from pykesto.journal.segments import SegmentGone
@@ -27,16 +26,12 @@ cdef bint ACTIVE = _failpoints.ACTIVE
 @cython.final
 cdef class Writer:
     """Appends to the journal of one process."""
-    cdef readonly object segments
-    cdef readonly JournalState state
-    cdef readonly object sync
-
     def __init__(self, segments, JournalState state not None, sync):
         self.segments = segments
         self.state = state
         self.sync = sync
 
-    def append(self, Reader reader not None, bytes payload not None, list written=None):
+    cpdef Record append(self, Reader reader, bytes payload, list written=None):
         """Append one record after `reader`, which stands at the published end, and publish it.
 
         It is put into `written` before it is published: whatever exception comes, the caller knows that it may be
@@ -48,17 +43,13 @@ cdef class Writer:
         """
         cdef JournalState state = self.state
         self.prepare(reader, size_with(PyBytes_GET_SIZE(payload)))
-        cdef uint64_t number = next_number(reader.number, state.generation)
+        cdef uint64_t number = next_number(reader.number, state.current_generation())
         cdef uint64_t durable_end = 0 if ACTIVE and off("record.claims") else state.known_durable_end()
-        block, crc = pack_record(
-            payload,
-            number=number,
-            position=reader.position,
-            durable_end=durable_end,
-            salt=reader.segment.salt,
-            previous_crc=reader.crc,
+        cdef uint32_t crc = 0
+        cdef bytes block = packed(
+            payload, number, reader.position, durable_end, reader.segment.salt, reader.crc, &crc
         )
-        cdef Record record = Record(reader.position, number, crc, durable_end, payload)
+        cdef Record record = record_of(reader.position, number, crc, durable_end, payload)
         if ACTIVE:
             hit("journal.append")
         try:
@@ -81,11 +72,12 @@ cdef class Writer:
 
     cdef int prepare(self, Reader reader, uint64_t size) except -1:
         """See that the newest segment has room for `size` bytes and does not say that it is closed."""
-        if self.state.rolling:
+        cdef JournalState state = self.state
+        if state.is_rolling():
             self.adopt(reader)
-        while reader.segment.number < self.state.segment:
+        while reader.segment.number < state.newest_segment():
             reader.enter(reader.segment.number + 1)  # rolled by one that appended nothing
-        if self.state.clean:
+        if state.is_clean():
             # Synced before the first append: else a power cut that takes this append leaves a mark that vouches
             # for its absence, and its number would be given again.
             if not (ACTIVE and off("mark.withdrawn")):
@@ -114,7 +106,7 @@ cdef class Writer:
         self.enter(reader, number)
         return 0
 
-    cdef int enter(self, Reader reader, uint64_t number) except -1:
+    cdef int enter(self, Reader reader, number) except -1:
         self.state.publish_segment(number)
         self.state.roll_ends()
         reader.enter(number)

@@ -11,10 +11,15 @@ from libc.stdint cimport uint64_t
 
 from pykesto._system cimport SharedWords, current_pid, kesto_add, kesto_load, kesto_store, kesto_wake_some
 
-import threading
 import time
 
 from pykesto.errors import LockTimeout
+
+cdef extern from "pythread.h":
+    PyThread_type_lock PyThread_allocate_lock()
+    void PyThread_free_lock(PyThread_type_lock lock)
+    int PyThread_acquire_lock(PyThread_type_lock lock, int wait) nogil
+    void PyThread_release_lock(PyThread_type_lock lock)
 
 cdef enum:
     SEQUENCE = 0
@@ -23,6 +28,53 @@ cdef enum:
     TAKEN = 3
 
 LOOK_AGAIN_S = 0.005  # a holder that was killed wakes nobody, so waiters look for themselves this often
+
+
+@cython.final
+cdef class Mutex:
+    """A re-entrant lock between threads, for moments: threading.RLock without a call through Python."""
+
+    def __cinit__(self):
+        self.lock = PyThread_allocate_lock()
+        if self.lock == NULL:
+            raise MemoryError("can't make a lock")
+
+    def __dealloc__(self):
+        if self.lock != NULL:
+            if self.owner != 0:
+                PyThread_release_lock(self.lock)
+            PyThread_free_lock(self.lock)
+
+    cdef bint try_enter(self) except -1:
+        cdef unsigned long me = PyThread_get_thread_ident()
+        if self.owner != me:
+            if not PyThread_acquire_lock(self.lock, 0):
+                return False
+            self.owner = me
+        self.depth += 1
+        return True
+
+    cdef int enter(self) except -1:
+        if not self.try_enter():
+            with nogil:
+                PyThread_acquire_lock(self.lock, 1)
+            self.owner = PyThread_get_thread_ident()
+            self.depth = 1
+        return 0
+
+    cdef int leave(self) except -1:
+        self.depth -= 1
+        if self.depth == 0:
+            self.owner = 0
+            PyThread_release_lock(self.lock)
+        return 0
+
+    def __enter__(self):
+        self.enter()
+        return self
+
+    def __exit__(self, *_):
+        self.leave()
 
 
 @cython.final
@@ -36,21 +88,14 @@ cdef class ProcessLock:
     The words are a sequence to sleep on, the number of sleepers, the holder's pid, which is for people to read only,
     and how often the lock was taken.
     """
-    cdef readonly object file
-    cdef SharedWords words
-    cdef Py_ssize_t first
-    cdef object threads
-    cdef int burst
-    cdef int in_a_row
-    cdef uint64_t last_taken
-    cdef unsigned long owner  # the thread that has it, 0: none of this process
-
     def __init__(self, file, SharedWords words not None, Py_ssize_t first_word, *, int burst=32):
         self.burst = burst
         self.file = file
         self.words = words
         self.first = first_word
-        self.threads = threading.Lock()
+
+    cdef bint has_holder(self) except -1:
+        return kesto_load(self.words.at(self.first + HOLDER)) != 0
 
     @property
     def holder(self):
@@ -59,8 +104,9 @@ cdef class ProcessLock:
 
     cdef bint take(self) except -1:
         """Take both locks, or neither."""
-        if not self.threads.acquire(False):
+        if self.in_use:
             return False
+        self.in_use = True
         cdef bint got = False
         try:
             got = self.file.try_acquire()
@@ -70,10 +116,10 @@ cdef class ProcessLock:
         except BaseException:
             # The kernel may have given the lock before the exception came: give it back, held or not.
             self.file.release()
-            self.threads.release()
+            self.in_use = False
             raise
         if not got:
-            self.threads.release()
+            self.in_use = False
         return got
 
     cdef int count(self) except -1:
@@ -96,7 +142,7 @@ cdef class ProcessLock:
                 self.file.release()
                 raise
             finally:
-                self.threads.release()
+                self.in_use = False
         if kesto_load(self.words.at(self.first + WAITERS)):
             kesto_add(self.words.at(self.first + SEQUENCE), 1)
             kesto_wake_some(self.words.at(self.first + SEQUENCE), 1)
@@ -158,8 +204,12 @@ cdef class ProcessLock:
 
     def let_go(self):
         """Give the lock back before its block ends, if this thread has it."""
+        self.give_mine()
+
+    cdef int give_mine(self) except -1:
         if self.owner == PyThread_get_thread_ident():
             self.give()
+        return 0
 
     def close(self):
         """Close the descriptor. In a forked child this releases nothing of the parent's."""
@@ -191,4 +241,4 @@ cdef class Held:
     def __exit__(self, *_):
         if self.got:
             self.got = False
-            self.lock.let_go()
+            self.lock.give_mine()

@@ -11,16 +11,18 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from pykesto._stored cimport Reads, Writes
-from pykesto.engine.content cimport Commit, pack_commit
+from pykesto._locks cimport ProcessLock
+from pykesto.engine.content cimport Commit, commit_of, now_ms, pack_commit
 from pykesto.engine.overlay cimport Overlay
 from pykesto.engine.snapshot cimport BaseSnapshot
 from pykesto.engine.view cimport View
 from pykesto.journal.reader cimport Reader
 from pykesto.journal.records cimport Record
+from pykesto.journal.sync cimport GroupSync
+from pykesto.journal.writer cimport Writer
 
 import logging
 import os
-import time
 
 from pykesto import failpoints as _failpoints
 from pykesto.engine.layout import require_index_name
@@ -38,12 +40,12 @@ cdef bint ACTIVE = _failpoints.ACTIVE
 cdef class Committer:
     """Commits of one process."""
     cdef View view
-    cdef object lock
-    cdef object turn
+    cdef ProcessLock lock
+    cdef ProcessLock turn
     cdef uint64_t passed_by  # the turn that took too long
-    cdef object writer
-    cdef object sync
-    cdef object pid
+    cdef Writer writer
+    cdef GroupSync sync
+    cdef dict about  # what a commit without a note says of itself
     cdef object on_schema
     cdef object on_filling
     cdef uint64_t look_at
@@ -57,7 +59,7 @@ cdef class Committer:
         self.turn = turn_lock
         self.writer = writer
         self.sync = sync
-        self.pid = os.getpid()
+        self.about = {"pid": os.getpid()}
 
     def commit(self, BaseSnapshot snapshot not None, Reads reads not None, Writes writes not None, terms not None):
         """Validate, append, publish, and with full durability wait until it is on stable storage.
@@ -73,17 +75,20 @@ cdef class Committer:
                 self.sync.make_durable(snapshot.position)
             return snapshot.version
         self.view.state.refuse_if_poisoned()
-        cdef Commit commit = self.commit_of(writes, terms)
+        cdef Commit commit = self.commit_from(writes, terms)
         cdef bytes payload = pack_commit(commit)
         cdef list written = []
         try:
-            if self.turn.holder:
+            if self.turn.has_holder():
                 self.let_pass(terms.lock_timeout_s)
             try:
-                with self.lock.held(terms.lock_timeout_s):
+                self.lock.take_in_time(terms.lock_timeout_s)
+                try:
                     self.write(snapshot, reads, writes, terms, commit, payload, written)
+                finally:
+                    self.lock.give_mine()
             finally:
-                self.turn.let_go()  # before the sync: the next one's is shared with this one's
+                self.turn.give_mine()  # before the sync: the next one's is shared with this one's
             if durable:
                 self.sync.make_durable((<Record>written[0]).ends())
             try:
@@ -134,14 +139,13 @@ cdef class Committer:
             self.on_filling()
         return 0
 
-    cdef Commit commit_of(self, Writes writes, terms):
-        cdef tuple schema = tuple(writes.schema)
+    cdef Commit commit_from(self, Writes writes, terms):
+        cdef tuple schema = tuple(writes.schema) if writes.schema else ()
         for change in schema:
             if change.kind == "create_index":
                 require_index_name(change.table, change.index)
         note = terms.note
-        about = {"pid": self.pid} if note is None else {"note": note, "pid": self.pid}
-        return Commit(writes.rows, schema, about, time.time_ns() // 1_000_000)
+        return commit_of(writes.rows, schema, self.about if note is None else {"note": note, **self.about}, now_ms())
 
     cdef int write(
         self, BaseSnapshot snapshot, Reads reads, Writes writes, terms, Commit commit, bytes payload, list written
@@ -161,7 +165,7 @@ cdef class Committer:
                 merged = validate(snapshot, reads, writes, terms.isolation)
                 if merged:
                     writes = Writes(with_merged(writes.rows, merged), writes.schema)
-                    commit = Commit(writes.rows, commit.schema, commit.about, commit.time_ms)
+                    commit = commit_of(writes.rows, commit.schema, commit.about, commit.time_ms)
                     payload = pack_commit(commit)
             if writes.schema:
                 refuse_other_index(view.overlay, writes)

@@ -4,6 +4,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
+from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 import json
 from dataclasses import asdict
@@ -13,6 +14,9 @@ from pykesto._stored cimport stored
 from pykesto.errors import CorruptionError, UsageError
 from pykesto.store import KEY_BYTES_MAX as _KEY_BYTES_MAX
 from pykesto.store import SchemaChange
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(str text, Py_ssize_t *size) except NULL
 
 cdef extern from *:
     """
@@ -37,6 +41,8 @@ cdef uint32_t DELETED = 0xFFFFFFFF
 # Headings without schema changes repeat: a process commits under one pid, with few notes.
 cdef dict headings = {}
 cdef dict parsed_headings = {}
+cdef dict latest_about = None  # never changed after it was handed over
+cdef bytes latest_heading = None
 cdef enum:
     HEADINGS = 256  # kept at most, and only short ones
     SHORT = 512
@@ -64,13 +70,31 @@ cdef class Commit:
         return f"Commit({self.rows!r}, {self.schema!r}, {self.about!r}, {self.time_ms})"
 
 
+cdef Commit commit_of(dict rows, tuple schema, dict about, uint64_t time_ms):
+    """A commit, made without a call through Python."""
+    cdef Commit commit = Commit.__new__(Commit)
+    commit.rows, commit.schema, commit.about, commit.time_ms = rows, schema, about, time_ms
+    return commit
+
+
+cdef uint64_t now_ms() noexcept:
+    """The wall clock, in milliseconds since 1970."""
+    cdef timespec now
+    clock_gettime(CLOCK_REALTIME, &now)
+    return <uint64_t>now.tv_sec * 1000 + <uint64_t>now.tv_nsec // 1000000
+
+
 cdef bytes heading_of(Commit commit):
     """What a commit says of itself and changes of the schema, as JSON."""
+    global latest_about, latest_heading
     cdef object who = None
     if not commit.schema:
+        if commit.about is latest_about:
+            return latest_heading
         who = tuple(commit.about.items())
         known = headings.get(who)
         if known is not None:
+            latest_about, latest_heading = commit.about, known
             return known
     made = json.dumps({"about": commit.about, "schema": [asdict(change) for change in commit.schema]}).encode()
     if who is not None and len(made) < SHORT:
@@ -118,23 +142,25 @@ cdef inline char *add_bytes(char *at, bytes content) noexcept:
 cpdef bytes pack_commit(Commit commit):
     """The payload; UsageError, before anything is written, if a key or a row is too large."""
     cdef bytes heading = heading_of(commit)
-    cdef list names = [(<str?>table).encode() for table in commit.rows]
     cdef Py_ssize_t size = 16 + PyBytes_GET_SIZE(heading)
+    cdef Py_ssize_t name_size = 0
+    cdef const char *name
     for table, rows in commit.rows.items():
-        size += 8 + size_of_rows(table, rows)
-    for name in names:
-        size += len(name)
+        PyUnicode_AsUTF8AndSize(<str?>table, &name_size)
+        size += 8 + name_size + size_of_rows(<str>table, <dict?>rows)
     cdef bytes payload = PyBytes_FromStringAndSize(NULL, size)
     cdef char *at = PyBytes_AS_STRING(payload)
     at = kesto_add64(at, commit.time_ms)
     at = kesto_add32(at, <uint32_t>PyBytes_GET_SIZE(heading))
     at = add_bytes(at, heading)
-    at = kesto_add32(at, <uint32_t>len(names))
-    for name, rows in zip(names, commit.rows.values()):
-        at = kesto_add32(at, <uint32_t>len(name))
-        at = kesto_add32(at, <uint32_t>len(rows))
-        at = add_bytes(at, name)
-        for key, image in (<dict?>rows).items():
+    at = kesto_add32(at, <uint32_t>len(commit.rows))
+    for table, rows in commit.rows.items():
+        name = PyUnicode_AsUTF8AndSize(<str>table, &name_size)
+        at = kesto_add32(at, <uint32_t>name_size)
+        at = kesto_add32(at, <uint32_t>len(<dict>rows))
+        memcpy(at, name, name_size)
+        at += name_size
+        for key, image in (<dict>rows).items():
             at = kesto_add32(at, <uint32_t>PyBytes_GET_SIZE(<bytes>key))
             if image is None:
                 at = kesto_add32(at, DELETED)

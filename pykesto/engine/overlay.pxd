@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint64_t
 
+from pykesto._locks cimport Mutex
 from pykesto.engine.content cimport Commit
 from pykesto.engine.keyfilter cimport KeyFilter
 from pykesto.engine.listed cimport Listed
@@ -36,7 +37,7 @@ cdef class Overlay:
     cdef readonly dict tables
     cdef readonly object log
     cdef readonly Py_ssize_t size_bytes
-    cdef object lock
+    cdef Mutex lock
     cdef set unique_tables
     cdef list live
     cdef dict known

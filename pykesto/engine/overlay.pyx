@@ -12,12 +12,12 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 
+from pykesto._locks cimport Mutex
 from pykesto.engine.content cimport Commit
 from pykesto.engine.keyfilter cimport KeyFilter
 from pykesto.engine.listed cimport Listed
 from pykesto.engine.ordered cimport Ordered
 
-import threading
 from bisect import bisect_left
 from collections import deque
 
@@ -91,7 +91,7 @@ cdef class Overlay:
         self.tables = {}
         self.log = deque()
         self.size_bytes = 0
-        self.lock = threading.RLock()  # around the ordered maps, which readers copy from
+        self.lock = Mutex()  # around the ordered maps, which readers copy from
         for table, indexes in schema.items():
             for index in indexes:
                 self.build_index(table, index)
@@ -116,19 +116,22 @@ cdef class Overlay:
         cdef Table table
         cdef Applied applied = Applied.__new__(Applied)
         applied.number, applied.about, applied.time_ms = number, commit.about, commit.time_ms
-        applied.touched = tuple([(name, tuple(rows)) for name, rows in commit.rows.items()])
-        with self.lock:
+        applied.touched = touched_by(commit.rows)
+        self.lock.enter()
+        try:
             if commit.schema or not self.knows_all(commit.rows):
                 self.schema.apply(commit.schema, commit.rows)
-            for change in commit.schema:
-                self.change_maps(change)
             if commit.schema:
+                for change in commit.schema:
+                    self.change_maps(change)
                 self.note_unique()
             for name, rows in commit.rows.items():
                 table = self.table(name)
                 for key, image in (<dict?>rows).items():
                     self.put(table, key, image, number)
             self.log.append(applied)
+        finally:
+            self.lock.leave()
         self.version = number
 
     cdef bint knows_all(self, dict tables) except -1:
@@ -308,6 +311,14 @@ cdef class Overlay:
         """Drop the index entries of images that are gone, but for those that others of the row have too."""
         for listed in table.indexes.values():
             (<Listed>listed).discard(key, gone, kept)
+
+
+cdef tuple touched_by(dict rows):
+    """The (table, keys) pairs of what a commit wrote: most often one."""
+    if len(rows) == 1:
+        for name, keys in rows.items():
+            return ((name, tuple(<dict?>keys)),)
+    return tuple([(name, tuple(keys)) for name, keys in rows.items()])
 
 
 cdef list images(Version version, Version until):

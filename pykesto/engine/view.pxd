@@ -3,6 +3,7 @@
 from libc.stdint cimport uint64_t
 
 from pykesto._system cimport SharedWords
+from pykesto._locks cimport Mutex
 from pykesto.engine.overlay cimport Overlay
 from pykesto.engine.snapshot cimport BaseSnapshot
 from pykesto.journal.reader cimport Reader
@@ -19,7 +20,7 @@ cdef class View:
     cdef readonly Reader reader
     cdef SharedWords words
     cdef Py_ssize_t pins
-    cdef object lock
+    cdef Mutex lock
     cdef object base
     cdef uint64_t base_word
     cdef uint64_t base_position
@@ -37,6 +38,7 @@ cdef class View:
     cdef int leave(self, bint was) except -1
     cdef int settle(self) except -1
     cdef int release_ended(self) except -1
+    cdef int release(self, BaseSnapshot snapshot) except -1
     cdef int unlink(self, BaseSnapshot snapshot) except -1
     cdef BaseSnapshot take(self)
     cdef int publish_pins(self, uint64_t also) except -1

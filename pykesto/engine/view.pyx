@@ -8,6 +8,7 @@ whoever is at work.
 cimport cython
 from libc.stdint cimport uint64_t
 
+from pykesto._locks cimport Mutex
 from pykesto._system cimport SharedWords, current_pid, kesto_fence, kesto_load, kesto_store
 from pykesto.engine.overlay cimport Overlay
 from pykesto.engine.snapshot cimport BaseSnapshot, snapshot_of
@@ -15,7 +16,6 @@ from pykesto.journal.reader cimport Reader
 from pykesto.journal.records cimport Record
 from pykesto.journal.state cimport JournalState
 
-import threading
 from bisect import bisect_left, insort
 from collections import deque
 
@@ -48,7 +48,7 @@ cdef class View:
         self.control = control
         self.words = control.words
         self.pins = -1
-        self.lock = threading.RLock()
+        self.lock = Mutex()
         self.old_bases = []
         self.ended = deque()
         self.live = []
@@ -71,14 +71,14 @@ cdef class View:
     # At work: with the lock, and finalizers held off
 
     cdef bint enter(self) except -1:
-        self.lock.acquire()
+        self.lock.enter()
         cdef bint was = self.busy
         self.busy = True
         return was
 
     cdef int leave(self, bint was) except -1:
         self.busy = was
-        self.lock.release()
+        self.lock.leave()
         if self.ended:
             self.settle()
         return 0
@@ -132,29 +132,40 @@ cdef class View:
         if snapshot.closed or self.closed or snapshot.pid != current_pid():
             return
         snapshot.closed = True
-        self.ended.append(snapshot)
-        self.settle()
+        if self.busy or not self.lock.try_enter():
+            self.ended.append(snapshot)
+        else:
+            try:
+                self.release(snapshot)
+            finally:
+                self.lock.leave()
+        if self.ended:
+            self.settle()
 
     cdef int settle(self) except -1:
         """Release what has ended, unless another thread is at work: it does so when it is through."""
-        while self.ended and self.lock.acquire(False):
+        while self.ended and self.lock.try_enter():
             try:
                 if self.busy:
                     return 0
                 self.release_ended()
             finally:
-                self.lock.release()
+                self.lock.leave()
         return 0
 
     cdef int release_ended(self) except -1:
         """With the lock, and not at work: give up what closed snapshots held."""
+        while self.ended:
+            self.release(self.ended.popleft())
+        return 0
+
+    cdef int release(self, BaseSnapshot snapshot) except -1:
+        """With the lock, and not at work: give up what a closed snapshot held."""
         if self.closed:
-            self.ended.clear()
             return 0
         self.busy = True
         try:
-            while self.ended:
-                self.unlink(self.ended.popleft())
+            self.unlink(snapshot)
             if self.old_bases:
                 self.close_unused_bases()
             self.publish_pins(NO_BASE)
@@ -359,7 +370,7 @@ cdef class View:
     def abandon(self):
         """In a forked child: the parent goes on with all of this. The driver abandons its handles by itself."""
         self.closed = True
-        self.lock = threading.RLock()
+        self.lock = Mutex()
         self.drop()
 
     def drop(self):

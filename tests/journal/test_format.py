@@ -10,13 +10,13 @@ from pykesto.journal.format import (
     SegmentHeader,
     generation_of,
     mark_offset,
-    next_number,
     pack_header,
     pack_mark,
     parse_header,
     parse_mark,
 )
 from pykesto.journal.records import ALIGNMENT, RECORD_HEADER_SIZE, pack_record, parse_record, record_size
+from pykesto.journal.state import next_number
 
 U32, U64 = st.integers(0, (1 << 32) - 1), st.integers(0, (1 << 62) - 1)
 
