@@ -27,6 +27,7 @@ cdef extern from *:
 
 RECORD_HEADER_SIZE = HEADER  # crc, previous crc, position, number, durable end, size of the payload
 ALIGNMENT = ALIGN
+CHECKED_FROM = PREVIOUS_CRC  # where in a record the bytes begin that its checksum covers
 
 cdef enum:
     CRC = 0
@@ -159,6 +160,21 @@ def parse_record(bytes block not None, Py_ssize_t offset, *, uint64_t position, 
         PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), offset, position, room, salt, &previous_crc
     )
     return None if record is None else (record, previous_crc)
+
+
+def headers_before(bytes block not None, *, uint64_t position, uint64_t end, uint32_t crc):
+    """Where in `block`, which is `position` of the journal, a header claims a record with this checksum up to `end`.
+
+    Pairs of that place and the size of the payload. Only the headers are looked at.
+    """
+    cdef const char *at = PyBytes_AS_STRING(block)
+    cdef Py_ssize_t here
+    cdef list found = []
+    for here in range(0, PyBytes_GET_SIZE(block) - HEADER + 1, ALIGN):
+        if kesto_get32(at + here) == crc and kesto_get64(at + here + POSITION) == position + <uint64_t>here:
+            if claimed_size(at + here) == end - position - <uint64_t>here:
+                found.append((position + here, kesto_get64(at + here + SIZE)))
+    return found
 
 
 cdef char ZEROS[4096]

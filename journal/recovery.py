@@ -13,14 +13,16 @@ from itertools import pairwise
 
 from ..errors import CorruptionError
 from ..failpoints import ACTIVE, hit, off
+from ..files import crc32c
 from .format import SegmentHeader, generation_of
 from .reader import Reader
-from .records import parse_record, tail_of
+from .records import CHECKED_FROM, RECORD_HEADER_SIZE, headers_before, parse_record, tail_of
 from .segment import Segment
 from .segments import FIRST_CAPACITY, Segments
 from .sync import write_again
 
 _LOOK_BYTES = 4096
+_BACK_BYTES = 1 << 16  # a multiple of the alignment
 _CHANCES = 100  # that a record in a segment is one that a broken recovery loses
 
 
@@ -126,19 +128,22 @@ class Place:
 class _Scan:
     """Walks records, knowing how much of what it has seen is proved to be on disk.
 
-    It begins where the segment of the base's mark begins, so that a journal which does not lead up to the mark, as
-    that of an older copy would not, is found out.
+    It begins at the base's mark if the record that the mark names ends there. If not, it begins where the mark's
+    segment begins, so that a journal which does not lead up to the mark, as that of an older copy would not, is found
+    out.
     """
 
     def __init__(self, segments: Segments, first: Segment, place: Place) -> None:
         self.reader = Reader(segments, first, position=first.start, crc=first.header.previous_crc, number=0)
+        if _leads_to(first, place):
+            self.reader = Reader(segments, first, position=place.position, crc=place.crc, number=place.number)
         self.place = place
         self.proven = max(place.position, first.start)
         self.records = 0
         self.discarded = 0
         self._block = b""
         self._met = False
-        if first.start == place.position:
+        if self.reader.position == place.position:
             self._look(self.reader.crc)
 
     def _look(self, crc: int) -> None:
@@ -200,6 +205,33 @@ class _Scan:
                 offset=segment.offset(end),
             )
         self.discarded = size
+
+
+def _leads_to(segment: Segment, place: Place) -> bool:
+    """Whether the record that a base names ends where the base says. It is looked for from there backwards.
+
+    Its checksum covers that of the record before it, so it stands for all that led up to it.
+    """
+    after = place.position
+    while after > segment.start:
+        begin = max(segment.start, after - _BACK_BYTES)
+        block = segment.read(begin, min(after + RECORD_HEADER_SIZE, place.position) - begin)
+        for found, size in headers_before(block, position=begin, end=place.position, crc=place.crc):
+            if _checksum(segment, found + CHECKED_FROM, RECORD_HEADER_SIZE - CHECKED_FROM + size) == place.crc:
+                return True
+        after = begin
+    return False
+
+
+def _checksum(segment: Segment, position: int, size: int) -> int:
+    """That of a record, read a little at a time: a record may be as large as a segment."""
+    found, end = segment.salt, position + size
+    while position < end:
+        part = segment.read(position, min(_BACK_BYTES, end - position))
+        if not part:
+            break
+        found, position = crc32c(part, found), position + len(part)
+    return found
 
 
 def _begin_generation(
