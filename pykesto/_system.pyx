@@ -63,13 +63,15 @@ def breathe(double seconds=0.0001):
         usleep(us)
 
 
-def write_back(int fd, int64_t size):
+def write_back(int fd, int64_t size, int64_t start=0):
     """Have the kernel write a file's pages a little at a time, so that the sync after it holds nobody up for long.
+
+    Those from `start` to `size`, in bytes.
 
     It is no sync: it says nothing of metadata or the disk's cache. But a failure raises OSError: the kernel reports it
     once for each open file, so that the sync after it would say that all is well.
     """
-    cdef int64_t at = 0
+    cdef int64_t at = start
     cdef int result
     while at < size:
         with nogil:

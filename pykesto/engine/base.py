@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
@@ -17,7 +16,7 @@ from .. import tc
 from ..codec.terms import terms
 from ..errors import ClosedError, CorruptionError, StorageError
 from ..failpoints import ACTIVE, hit, off
-from ..files import breathe, remove, sync_directory, sync_file, translated
+from ..files import breathe, copy_file, remove, sync_directory, sync_file, translated
 from ..store import IndexDefinition, Row
 from .guard import pack_row, unpack_row
 from .layout import Layout, entries_file, files_in, table_file
@@ -180,11 +179,7 @@ class BaseBuilder:
         self.clear()
         for path in files_in(source):
             if path.name != "STAMP":
-                self._stop_if_asked()
-                with translated("copy", path):
-                    target = self.directory / path.name
-                    shutil.copyfile(path, target)
-                    target.chmod(self.mode)
+                copy_file(path, self.directory / path.name, mode=self.mode, before_each=self._stop_if_asked)
 
     def apply(
         self, rows: Mapping[str, Mapping[bytes, Row | None]], schema: Mapping[str, tuple[IndexDefinition, ...]]
