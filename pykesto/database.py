@@ -478,9 +478,11 @@ class Attempt:
             if not self.goes_on:
                 raise
         finally:
-            self._end_turn()
-            self._note_contention()
-            self._session._leave(self.version is not None)
+            try:
+                self._end_turn()
+            finally:
+                self._note_contention()
+                self._session._leave(self.version is not None)
         return self.goes_on
 
     def _end_turn(self) -> None:

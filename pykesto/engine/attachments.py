@@ -43,9 +43,13 @@ class Attachment:
         return not self.store.closed and self.store.pid == pid()
 
     def take_turn(self) -> None:
-        """Have other commits let this thread's next one pass; without it if that takes long."""
-        with suppress(LockTimeout):
-            self.store.turn_lock.acquire(TURN_PATIENCE_S)
+        """Have other commits let this thread's next one pass; without it if that takes long.
+
+        A thread that has it already, for another task of an event loop perhaps, must not wait for itself.
+        """
+        if not self.store.turn_lock.is_mine():
+            with suppress(LockTimeout):
+                self.store.turn_lock.acquire(TURN_PATIENCE_S)
 
     def end_turn(self) -> None:
         """Let the others go on, if this thread's commit has not done so."""

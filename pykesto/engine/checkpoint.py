@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ..errors import CorruptionError
+from ..errors import CorruptionError, LockTimeout
 from ..failpoints import ACTIVE, hit, off
-from ..files import breathe
+from ..files import ProcessLock, breathe, pid
 from ..journal import Reader, SegmentGone
 from ..store import Row
 from .base import BaseBuilder, Stopped
@@ -52,8 +54,7 @@ class Outcome:
 def checkpoint(store: EmbeddedStore, gate: Gate, *, wait_s: float | None = 0.0) -> Outcome:
     """Run one checkpoint. If another does, wait for it, with LockTimeout after `wait_s`; if that is 0, leave it be."""
     began = time.monotonic()
-    lock = store.checkpoint_lock
-    with lock.tried() if wait_s == 0 else lock.held(wait_s) as got:
+    with _held(store.checkpoint_lock, wait_s) as got:
         if not got:
             return Outcome(False, "another process or thread is at it")
         store.require_open()
@@ -64,6 +65,23 @@ def checkpoint(store: EmbeddedStore, gate: Gate, *, wait_s: float | None = 0.0) 
                 return _Checkpoint(store, gate).run(began)
         except Stopped:
             return Outcome(False, "stopped")
+
+
+@contextmanager
+def _held(lock: ProcessLock, wait_s: float | None) -> Iterator[bool]:
+    """The lock, or not if `wait_s` is 0. A thread of this process that is at work is waited for as long as it takes."""
+    while True:
+        try:
+            block = lock.tried() if wait_s == 0 else lock.held(wait_s)
+            got = block.__enter__()
+            break
+        except LockTimeout as error:
+            if error.holder_pid != pid():
+                raise
+    try:
+        yield got
+    finally:
+        block.__exit__(None, None, None)
 
 
 class Gate:

@@ -28,7 +28,7 @@ from pykesto import failpoints as _failpoints
 from pykesto.engine.layout import require_index_name
 from pykesto.engine.unique import check_unique
 from pykesto.engine.validation import refuse_other_index, validate, with_merged
-from pykesto.errors import CommitUnknown, ConcurrencyConflict, LockTimeout, SnapshotExpired, StorageError
+from pykesto.errors import CommitUnknown, ConcurrencyConflict, LockTimeout, SnapshotExpired
 from pykesto.failpoints import off
 
 _log = logging.getLogger("pykesto")
@@ -213,12 +213,10 @@ cdef class Committer:
     cdef int append(self, Commit commit, bytes payload, list written) except -1:
         """With both locks: append, publish, note that in `written`, and take the commit into the overlay."""
         cdef View view = self.view
-        view.stale = True
+        cdef Record record
         try:
-            self.writer.append(view.reader, payload, written)
-        except StorageError:
-            view.stale = False  # nothing was published
-            raise
-        view.overlay.apply((<Record>written[0]).number, commit)
-        view.stale = False
+            record = self.writer.append(view.reader, payload, written)
+            view.overlay.apply(record.number, commit)
+        finally:
+            view.note_whether_stale()
         return 0

@@ -201,7 +201,7 @@ cpdef Commit unpack_commit(bytes payload):
     """The commit in a payload whose checksum was verified."""
     try:
         return unpacked(payload)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptionError(f"a record of the journal holds no commit: {error}") from error
 
 

@@ -78,6 +78,7 @@ class _Repair:
         store.sync.make_durable(store.state.end)
         pinned = frozenset[int]().union(*(pins.bases for pins in store.control.pins()))
         target = next(b for b in range(64) if b not in pinned and b not in manifest.bases)
+        store.view.forget_base(target)
         builder = BaseBuilder(store.layout, target, mode=store.mode, stopping=lambda: False)
         sound = [b for b in manifest.bases if b not in damaged and self._reader(manifest.mark(b)) is not None]
         if sound:

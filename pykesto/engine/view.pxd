@@ -30,6 +30,7 @@ cdef class View:
     cdef object ended
     cdef list live
     cdef bint stale
+    cdef public Py_ssize_t overlay_bytes_max
     cdef bint busy
     cdef bint forgetting
     cdef uint64_t due_bytes
@@ -48,4 +49,6 @@ cdef class View:
     cdef int follow_from_base(self) except -1
     cdef int tail(self) except -1
     cdef int forget(self) except -1
+    cdef bint is_swollen(self) except -1
+    cdef int note_whether_stale(self) except -1
     cdef int close_unused_bases(self) except -1

@@ -7,6 +7,8 @@ from .layout import Layout
 from .overlay import Overlay
 from .snapshot import BaseSnapshot
 
+OVERLAY_BYTES_MAX: Final[int]
+
 @final
 class View:
     layout: Final[Layout]
@@ -15,6 +17,7 @@ class View:
     control: Final[Control]
     closed: Final[bool]
     overlay: Final[Overlay | None]
+    overlay_bytes_max: int
     reader: Final[Reader | None]
     def __init__(self, layout: Layout, segments: Segments, state: JournalState, control: Control) -> None: ...
     def use_slot(self, slot: int) -> None: ...

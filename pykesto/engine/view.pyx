@@ -31,6 +31,8 @@ cdef enum:
     FORGET_AT_ONCE = 64  # rows that a session lets go of on its way
     NO_BASE = 0xFFFF
 
+OVERLAY_BYTES_MAX = 512 << 20  # as much as a session may keep of the journal
+
 cdef Py_ssize_t CURRENT = _words.BASE_WORD
 cdef Py_ssize_t BASES = _words.PINNED_BASES
 cdef Py_ssize_t OLDEST_POSITION = _words.OLDEST
@@ -53,6 +55,7 @@ cdef class View:
         self.ended = deque()
         self.live = []
         self.due_bytes = <uint64_t>1 << 62
+        self.overlay_bytes_max = OVERLAY_BYTES_MAX
 
     def use_slot(self, slot):
         """Pin in this slot of the control page from now on."""
@@ -229,7 +232,7 @@ cdef class View:
                 if self.base is None or self.base_word != word:
                     self.enter_base(word)
                     self.follow_from_base()
-                elif self.stale or self.reader is None:
+                elif self.stale or self.reader is None or self.is_swollen():
                     self.follow_from_base()
                 elif self.forgetting:
                     self.forget()
@@ -263,7 +266,7 @@ cdef class View:
         )
         # The second: never, unless a base went back.
         cdef bint gap = self.overlay is not None and self.overlay.mark.version > mark.version
-        if self.reader is None or self.overlay is None or self.stale or behind or gap:
+        if self.reader is None or self.overlay is None or self.stale or behind or gap or self.is_swollen():
             self.overlay = Overlay(mark, self.base.stamp.tables, self.live)
             self.reader = None
             self.reader = JournalReader.at(
@@ -273,15 +276,30 @@ cdef class View:
         self.forgetting = True
         return 0
 
+    cdef bint is_swollen(self) except -1:
+        """Whether sessions that stay open keep more in memory than they may: their commits expire, new ones go on."""
+        if self.overlay is None or self.overlay.size_bytes <= self.overlay_bytes_max:
+            return False
+        return self.base.mark.version > self.overlay.mark.version
+
     cdef int tail(self) except -1:
         cdef Record record
-        self.stale = True  # until it is through: an interrupt between record and overlay would lose a commit
         cdef uint64_t segment = self.reader.segment.number
-        for record in self.reader.read_to(self.state):
-            self.overlay.apply(record.number, unpack_commit(record.payload))
-        self.stale = False
+        try:
+            for record in self.reader.read_to(self.state):
+                self.overlay.apply(record.number, unpack_commit(record.payload))
+        finally:
+            self.note_whether_stale()
         if self.reader.segment.number != segment:
             self.segments.let_go_before(self.reader.segment.number)
+        return 0
+
+    cdef int note_whether_stale(self) except -1:
+        """After following the journal, or adding to it, to the end or not: does the overlay hold all that was read?
+
+        If not, an exception came in between, and the next to look begins a new overlay.
+        """
+        self.stale = self.overlay.version != self.reader.number
         return 0
 
     cdef int forget(self) except -1:

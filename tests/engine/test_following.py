@@ -1,0 +1,99 @@
+"""A process that follows the journal: after a passing failure, with long sessions, beside its own checkpoint."""
+
+import os
+import struct
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pykesto
+from pykesto import CorruptionError, SnapshotExpired, StorageError
+from pykesto.engine import attachments
+from pykesto.engine.content import unpack_commit
+from tests.processes import Worker, open_database, put
+
+PATIENCE_S = 60.0
+
+
+def view_of(db: pykesto.Database) -> Any:
+    return db._attached().store.view
+
+
+def test_a_read_of_the_journal_that_fails_once_ends_no_session(database: Path, start_worker: Any) -> None:
+    other: Worker = start_worker()
+    other.call(open_database, database)
+    other.call(put, "ann", {"age": 1})
+    with pykesto.open(database) as db, db.session() as s:
+        s.table("people")["bob"] = {"seen": s.table("people")["ann"]["age"]}
+        other.call(put, "cid", {"age": 3})
+        descriptor = view_of(db).reader.segment.fd
+        kept, directory = os.dup(descriptor), os.open("/", os.O_RDONLY)
+        os.dup2(directory, descriptor)
+        with pytest.raises(StorageError, match="read"):
+            db.version  # noqa: B018
+        os.dup2(kept, descriptor)
+        os.close(kept)
+        os.close(directory)
+        s.commit()
+        assert set(s.table("people")) == {"ann", "bob", "cid"}
+
+
+def test_sessions_that_stay_open_keep_only_so_much_in_memory(database: Path) -> None:
+    with pykesto.open(database, durability="process") as db:
+        view_of(db).overlay_bytes_max = 100_000
+        with db.transaction() as s:
+            s.table("blobs")[0] = {"content": b"first"}
+        db.checkpoint()
+        old = db.session()
+        old.table("blobs")["mine"] = {"content": old.table("blobs")[0]["content"]}
+        for n in range(200):
+            with db.transaction() as s:
+                s.table("blobs")[n + 1] = {"content": bytes(1000), "n": n}
+        assert db.stats().overlay_bytes > 100_000  # there is no newer base yet to let it go for
+        assert db.checkpoint().done
+        with db.session() as s:
+            assert s.table("blobs")[200]["n"] == 199
+        assert db.stats().overlay_bytes < 100_000
+        assert old.table("blobs")[0]["content"] == b"first"
+        with pytest.raises(SnapshotExpired):
+            old.commit()
+        old.close()
+
+
+def test_a_checkpoint_of_this_process_is_waited_for_however_long_it_takes(database: Path) -> None:
+    with pykesto.open(database, lock_timeout=0.05) as db:
+        with db.transaction() as s:
+            s.table("people")["ann"] = {}
+        lock = db._attached().store.checkpoint_lock
+        held, waits = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with lock.held(PATIENCE_S):
+                held.set()
+                waits.wait(0.5)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait(PATIENCE_S)
+        assert db.checkpoint().done
+        thread.join()
+
+
+def test_a_thread_with_two_transactions_at_once_does_not_wait_for_its_own_turn(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attachments, "TURN_PATIENCE_S", None)  # it would never return
+    with pykesto.open(database) as db:
+        attachment = db._attached()
+        attachment.take_turn()
+        attachment.take_turn()
+        attachment.end_turn()
+        assert not attachment.store.turn_lock.is_mine()
+
+
+def test_a_heading_that_nests_without_end_is_damage() -> None:
+    heading = b"[" * 100_000
+    with pytest.raises(CorruptionError, match="no commit"):
+        unpack_commit(struct.pack("<QI", 0, len(heading)) + heading + bytes(4))
