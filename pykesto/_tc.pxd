@@ -273,6 +273,7 @@ cdef class Leaf:
     cdef void *block
     cdef Entry *entries
     cdef int count
+    cdef uint64_t number
     cdef uint64_t previous
     cdef uint64_t following
     cdef int place_of(self, const char *term, Py_ssize_t size) noexcept
@@ -320,6 +321,20 @@ cdef class PageWalk:
     cdef int _look(self) except -1
     cdef int step(self) except -1
     cdef int _count_page(self) except -1
+
+
+cdef class PageRange:
+    cdef IndexPages pages
+    cdef Leaf leaf
+    cdef int start
+    cdef int stop
+    cdef Leaf following
+    cdef Leaf last
+    cdef int last_stop
+    cdef int64_t passed
+    cdef int begin(self, IndexPages pages, bytes lo, bytes hi) except -1
+    cdef bint is_last(self) noexcept
+    cdef bint next(self) except -1
 
 
 # Makes something of a key's row, which lies where it may not be kept.

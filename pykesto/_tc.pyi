@@ -224,6 +224,9 @@ class IndexPages:
 @final
 class PageWalk: ...
 
+@final
+class PageRange: ...
+
 @disjoint_base
 class _Search:
     def __iter__(self) -> Iterator[bytes]: ...

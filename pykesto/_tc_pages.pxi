@@ -144,6 +144,7 @@ cdef class IndexPages:
             return <Leaf>found
         cdef int size = 0
         leaf = Leaf.__new__(Leaf)
+        leaf.number = number
         leaf.block = self._page(number, &size)
         if not self._read_leaf(leaf, <const unsigned char *>leaf.block, size):
             raise self.damaged()
@@ -298,33 +299,23 @@ cdef class IndexPages:
         """How many entries there are with lo <= term < hi, None leaving a side open; about how many, if more
         than so many leaves lie between (0: never mind)."""
         cdef double low_share = 0.0, high_share = 1.0
-        cdef int low = 0, high = 0, passed = 0
-        cdef int64_t found
-        cdef Leaf leaf, end = None
+        cdef int place, passed = 0
+        cdef int64_t found = 0
+        cdef PageRange range
         if lo is None and hi is None:
             return self.total
-        if lo is not None and hi is not None and lo >= hi:
-            return 0
-        if lo is None:
-            leaf = self.first()
-        else:
-            leaf = self.seek(PyBytes_AS_STRING(lo), PyBytes_GET_SIZE(lo), &low, &low_share)
-        if leaf is None:
-            return 0
-        if hi is not None:
-            end = self.seek(PyBytes_AS_STRING(hi), PyBytes_GET_SIZE(hi), &high, &high_share)
-        found = -low
-        while leaf is not end:
-            found += leaf.count
-            leaf = self.after(leaf)
+        range = PageRange.__new__(PageRange)
+        range.begin(self, lo, hi)
+        while range.next():
+            found += range.stop - range.start
             passed += 1
-            if leaf is None:
-                return found
             if leaves_max and passed > leaves_max:
+                if lo is not None:
+                    self.seek(PyBytes_AS_STRING(lo), PyBytes_GET_SIZE(lo), &place, &low_share)
+                if hi is not None:
+                    self.seek(PyBytes_AS_STRING(hi), PyBytes_GET_SIZE(hi), &place, &high_share)
                 return max(found, <int64_t>((high_share - low_share) * self.total))
-            if passed & 0xFFFFF == 0 and passed > self.total:
-                raise self.damaged()
-        return found + high
+        return found
 
     def count(self, bytes lo=None, bytes hi=None):
         """How many entries have lo <= term < hi; None leaves a side open."""
@@ -427,3 +418,43 @@ cdef class PageWalk:
         if self.passed & 0xFFFF == 0 and self.passed > self.pages.total + LEAVES_MAX:
             raise self.pages.damaged()
         return 0
+
+
+@cython.final
+cdef class PageRange:
+    """The entries with lo <= term < hi, a leaf at a time: those at the places from `start` to before `stop` of `leaf`."""
+
+    cdef int begin(self, IndexPages pages, bytes lo, bytes hi) except -1:
+        cdef double share
+        self.pages, self.passed, self.start, self.last_stop = pages, 0, 0, 0
+        self.leaf = self.last = None
+        if lo is not None and hi is not None and lo >= hi:
+            self.following = None
+            return 0
+        if lo is None:
+            self.following = pages.first()
+        else:
+            self.following = pages.seek(PyBytes_AS_STRING(lo), PyBytes_GET_SIZE(lo), &self.start, &share)
+        if hi is not None:
+            self.last = pages.seek(PyBytes_AS_STRING(hi), PyBytes_GET_SIZE(hi), &self.last_stop, &share)
+        return 0
+
+    cdef bint is_last(self) noexcept:
+        """By its number: a leaf that is read again is another object."""
+        return self.last is not None and self.leaf.number == self.last.number
+
+    cdef bint next(self) except -1:
+        """Go to the next leaf; whether there is one."""
+        if self.leaf is not None:
+            self.start = 0
+            self.following = None if self.is_last() else self.pages.after(self.leaf)
+        self.leaf = self.following
+        if self.leaf is None:
+            return False
+        self.stop = self.last_stop if self.is_last() else self.leaf.count
+        if self.stop == self.start:
+            return False
+        self.passed += 1
+        if self.passed & 0xFFFF == 0 and self.passed > self.pages.total + LEAVES_MAX:
+            raise self.pages.damaged()  # a circle
+        return True

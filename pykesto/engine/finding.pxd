@@ -15,6 +15,10 @@ cdef class IndexView:
     cdef uint64_t base_version
     cdef uint64_t version
     cdef bint hidden(self, const Entry *entry) except -1
+    cdef bint all_newest(self) except -1
+    cdef bint holds(self, tuple entry) except -1
+    cdef bint is_above(self) except -1
+    cdef int64_t count_own(self, bytes lo, bytes hi) except -1
     cdef list own(self, bytes lo, bytes hi)
     cdef list keys(self, bytes lo, bytes hi)
     cdef int64_t count(self, bytes lo, bytes hi) except -1

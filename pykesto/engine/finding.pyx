@@ -8,7 +8,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
 
-from pykesto._tc cimport Entry, IndexPages, PageWalk, bytes_order
+from pykesto._tc cimport Entry, IndexPages, PageRange, PageWalk, bytes_order
 from pykesto.engine.listed cimport Listed
 from pykesto.engine.overlay cimport Overlay, Table, Version
 
@@ -41,58 +41,90 @@ cdef class IndexView:
             row = row.older
         return row is not None and row.number > self.base_version
 
+    cdef bint all_newest(self) except -1:
+        """Whether the overlay has one version of each row, which this snapshot sees: then all entries there hold."""
+        return (
+            not self.table.chains
+            and self.table.newest <= self.version
+            and not self.listed.dropped
+            and <uint64_t>self.overlay.mark.version >= self.base_version
+        )
+
+    cdef bint holds(self, tuple entry) except -1:
+        """Whether an entry of the overlay is true of the version that the snapshot sees, and not the base's to tell."""
+        cdef Version newest = self.table.rows.get(entry[1])
+        cdef Version row = newest
+        while row is not None and row.number > self.version:
+            row = row.older
+        if row is None or row.image is None or row.number <= self.base_version:
+            return False
+        if row is newest and row.older is None and not self.listed.dropped:
+            return True
+        return entry[0] in self.listed.terms(row.image)
+
+    cdef bint is_above(self) except -1:
+        """Whether the overlay has rows of the table at all."""
+        return self.table is not None and len(self.table.rows) > 0
+
     cdef list own(self, bytes lo, bytes hi):
-        """The overlay's entries with lo <= term < hi that are true of the version that the snapshot sees."""
-        cdef list found = []
-        cdef Version newest, row
-        if self.table is None or not self.table.rows:
-            return found
+        """The overlay's entries with lo <= term < hi."""
+        cdef list found
+        if not self.is_above():
+            return []
         with self.overlay.lock:  # so that the entries are those of the versions that are looked at
-            for entry in self.overlay.entries_between(self.listed, FIRST_TERM if lo is None else lo, hi):
-                newest = row = self.table.rows.get(<bytes>(<tuple>entry)[1])
-                while row is not None and row.number > self.version:
-                    row = row.older
-                if row is None or row.image is None or row.number <= self.base_version:
-                    continue
-                if row is not newest or row.older is not None or self.listed.dropped:
-                    if (<tuple>entry)[0] not in self.listed.terms(row.image):
-                        continue
-                found.append(entry)
-        return found
+            found = self.overlay.entries_between(self.listed, FIRST_TERM if lo is None else lo, hi)
+            return found if self.all_newest() else [entry for entry in found if self.holds(<tuple>entry)]
 
     cdef list keys(self, bytes lo, bytes hi):
         """The keys of the entries with lo <= term < hi."""
-        cdef list found = [(<tuple>entry)[1] for entry in self.own(lo, hi)]
-        cdef PageWalk walk
-        if self.pages is not None:
-            walk = PageWalk.__new__(PageWalk)
-            walk.begin(self.pages, lo, hi, False)
-            while walk.entry is not NULL:
-                if not self.hidden(walk.entry):
-                    found.append(PyBytes_FromStringAndSize(walk.entry.key, walk.entry.key_size))
-                walk.step()
+        cdef list found = [(<tuple>one)[1] for one in self.own(lo, hi)]
+        cdef bint above = self.is_above()
+        cdef PageRange leaves
+        cdef const Entry *entry
+        cdef int i
+        if self.pages is None:
+            return found
+        leaves = PageRange.__new__(PageRange)
+        leaves.begin(self.pages, lo, hi)
+        while leaves.next():
+            for i in range(leaves.start, leaves.stop):
+                entry = &leaves.leaf.entries[i]
+                if not above or not self.hidden(entry):
+                    found.append(PyBytes_FromStringAndSize(entry.key, entry.key_size))
         return found
 
     cdef int64_t count(self, bytes lo, bytes hi) except -1:
         """How many entries there are with lo <= term < hi."""
-        cdef int64_t found = len(self.own(lo, hi))
-        cdef PageWalk walk
+        cdef bint above = self.is_above()
+        cdef int64_t found = 0
+        cdef PageRange leaves
+        cdef int i
+        if above:
+            found = self.count_own(lo, hi)
         if self.pages is None:
             return found
-        found += self.pages.between(lo, hi, 0)
-        if self.table is not None and self.table.rows:
-            walk = PageWalk.__new__(PageWalk)
-            walk.begin(self.pages, lo, hi, False)
-            while walk.entry is not NULL:
-                found -= self.hidden(walk.entry)
-                walk.step()
+        if not above:
+            return self.pages.between(lo, hi, 0)
+        leaves = PageRange.__new__(PageRange)
+        leaves.begin(self.pages, lo, hi)
+        while leaves.next():
+            found += leaves.stop - leaves.start
+            for i in range(leaves.start, leaves.stop):
+                found -= self.hidden(&leaves.leaf.entries[i])
         return found
+
+    cdef int64_t count_own(self, bytes lo, bytes hi) except -1:
+        with self.overlay.lock:
+            if self.all_newest() and not self.listed.entries.gone:
+                return self.listed.entries.count_between(least(lo), most(hi))
+        return len(self.own(lo, hi))
 
     cdef int64_t estimate(self, bytes lo, bytes hi) except -1:
         """About how many: what the overlay hides is counted too."""
         cdef int64_t found = 0
-        if self.table is not None and self.table.rows:
-            found = self.listed.entries.count_between((FIRST_TERM if lo is None else lo,), (b"\xff\xff\xff" if hi is None else hi,))
+        if self.is_above():
+            with self.overlay.lock:
+                found = self.listed.entries.count_between(least(lo), most(hi))
         return found if self.pages is None else found + self.pages.between(lo, hi, LEAVES_COUNTED)
 
     cdef bint lacks(self, int64_t base_rows) except -1:
@@ -103,26 +135,27 @@ cdef class IndexView:
 
     def batches(self, bytes lo, bytes hi, bint down):
         """The entries (term, key) with lo <= term < hi, in the order of terms, in lists that grow."""
-        cdef list own = self.own(lo, hi)
-        cdef list batch = []
-        cdef tuple entry
-        cdef Py_ssize_t at = 0, count = len(own), room = FIRST_BATCH
+        cdef OwnWalk own = OwnWalk.__new__(OwnWalk)
         cdef PageWalk walk = PageWalk.__new__(PageWalk)
-        if down:
-            own.reverse()
+        cdef bint above = self.is_above()
+        cdef list batch = []
+        cdef Py_ssize_t room = FIRST_BATCH
+        own.begin(self, lo, hi, down)
         if self.pages is not None:
             walk.begin(self.pages, lo, hi, down)
         while True:
-            if walk.entry is not NULL and (at == count or goes_first(walk.entry, <bytes>(<tuple>own[at])[0], down)):
-                if not self.hidden(walk.entry):
+            if walk.entry is not NULL and (
+                own.entry is None or goes_first(walk.entry, <bytes>own.entry[0], down)
+            ):
+                if not above or not self.hidden(walk.entry):
                     batch.append((
                         PyBytes_FromStringAndSize(walk.entry.term, walk.entry.term_size),
                         PyBytes_FromStringAndSize(walk.entry.key, walk.entry.key_size),
                     ))
                 walk.step()
-            elif at < count:
-                batch.append(own[at])
-                at += 1
+            elif own.entry is not None:
+                batch.append(own.entry)
+                own.step()
             else:
                 break
             if len(batch) >= room:
@@ -130,6 +163,59 @@ cdef class IndexView:
                 batch, room = [], min(room * 2, LAST_BATCH)
         if batch:
             yield batch
+
+
+cdef inline tuple least(bytes lo):
+    return (FIRST_TERM if lo is None else lo,)
+
+
+cdef inline tuple most(bytes hi):
+    return (b"\xff\xff\xff" if hi is None else hi,)
+
+
+@cython.final
+cdef class OwnWalk:
+    """A walk over the overlay's entries of an index, up or down, read a few at a time: `entry`, None at its end."""
+
+    cdef IndexView view
+    cdef object lo, hi  # what was not yet looked at
+    cdef bint down
+    cdef Py_ssize_t room, at
+    cdef list some
+    cdef tuple entry
+
+    cdef int begin(self, IndexView view, bytes lo, bytes hi, bint down) except -1:
+        self.view, self.down = view, down
+        self.lo, self.hi = least(lo), most(hi)
+        self.room, self.at, self.some = FIRST_BATCH if view.is_above() else 0, -1, []
+        return self.step()
+
+    cdef int step(self) except -1:
+        """Go on by one entry."""
+        self.at += 1
+        while self.at >= len(self.some):
+            if not self.room:
+                self.entry = None
+                return 0
+            self.look_further()
+        self.entry = <tuple>self.some[self.at]
+        return 0
+
+    cdef int look_further(self) except -1:
+        cdef IndexView view = self.view
+        cdef list found
+        with view.overlay.lock:
+            found = view.listed.entries.some(self.lo, self.hi, self.room, self.down)
+            self.some = found if view.all_newest() else [entry for entry in found if view.holds(<tuple>entry)]
+        self.at = 0
+        if len(found) < self.room:
+            self.room = 0
+        elif self.down:
+            self.hi = found[-1]
+        else:
+            self.lo = (found[-1][0], found[-1][1] + b"\0")  # the next that could be
+        self.room = min(self.room * 2, LAST_BATCH)
+        return 0
 
 
 cdef inline bint goes_first(const Entry *entry, bytes term, bint down) noexcept:

@@ -10,4 +10,5 @@ cdef class Ordered:
     cpdef discard(self, item)
     cdef list in_order(self)
     cpdef list between(self, lo=*, hi=*)
+    cdef list some(self, lo, hi, Py_ssize_t count, bint down)
     cpdef Py_ssize_t count_between(self, lo, hi) except -1

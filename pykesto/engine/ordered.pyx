@@ -65,6 +65,21 @@ cdef class Ordered:
         cdef list found = ordered[begin:end]
         return [item for item in found if item not in self.gone] if self.gone else found
 
+    cdef list some(self, lo, hi, Py_ssize_t count, bint down):
+        """As `between`, but at most so many, from one end or the other."""
+        cdef list ordered = self.in_order(), found = []
+        cdef Py_ssize_t at = 0 if lo is None else bisect_left(ordered, lo)
+        cdef Py_ssize_t end = len(ordered) if hi is None else bisect_left(ordered, hi)
+        while at < end and len(found) < count:
+            item = ordered[end - 1 if down else at]
+            if not self.gone or item not in self.gone:
+                found.append(item)
+            if down:
+                end -= 1
+            else:
+                at += 1
+        return found
+
     cpdef Py_ssize_t count_between(self, lo, hi) except -1:
         """How many items there are with lo <= item < hi, at most: those that are gone may be counted."""
         cdef list ordered = self.in_order()

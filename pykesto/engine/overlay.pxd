@@ -27,6 +27,8 @@ cdef class Table:
     cdef readonly Ordered keys
     cdef readonly dict indexes
     cdef KeyFilter filter
+    cdef Py_ssize_t chains  # rows with several versions
+    cdef uint64_t newest  # the number of the newest version
     cdef int note_key(self, bytes key) except -1
 
 

@@ -145,10 +145,13 @@ cdef class Overlay:
         cdef Version version = Version.__new__(Version)
         version.number, version.image, version.older = number, image, table.rows.get(key)
         table.rows[key] = version
+        table.newest = number
         if version.older is None:
             table.keys.add(key)
             table.note_key(key)
-        elif version.older.older is not None:
+        elif version.older.older is None:
+            table.chains += 1
+        else:
             self.prune(table, key, version)
         self.size_bytes += PyBytes_GET_SIZE(key) + (0 if image is None else PyBytes_GET_SIZE(image))
         for listed in table.indexes.values():
@@ -298,7 +301,9 @@ cdef class Overlay:
             self.forget_entries(table, key, images(gone, None), images(newest, gone))
         if kept is not None:
             kept.older = None
+            table.chains -= newest.older is None
         else:
+            table.chains -= newest.older is not None
             del table.rows[key]
             table.keys.discard(key)
             if not table.rows:

@@ -398,6 +398,8 @@ def order_walk(order: Sequence[str], parts: Sequence[Condition], table: str, sna
             # Of several columns a row with one of them is listed; of one, a row without it is not.
             complete = bool(prefix) or requires(parts, column) or not _may_lack(index, table, snapshot)
             joined = len(index.columns) > 1
+            if not complete:
+                lo = max(lo, PRESENT)  # rows without a value are found otherwise, those that are listed here too
             return Walk(
                 index.name, lo, hi, covered, prefix, joined, complete, snapshot.estimate(table, index.name, lo, hi)
             )
