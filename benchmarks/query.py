@@ -8,8 +8,9 @@ order       the next 20 rows in the descending order of a column
 both        10 rows that meet two conditions, each of which a hundredth of the rows (of 100,000) meets
 count       how many rows have a column in a range that holds a tenth of all
 
-Each question is asked with other values each time. Then 10,000 rows are changed, and pykesto asked before they go from the
-journal into its tables ("changed"). All peers have the same rows and the same indexes, and must give the same answers.
+Each question is asked with other values each time. Then 10,000 rows are changed, and pykesto asked before they go from
+the journal into its tables ("changed"). All peers have the same rows and the same indexes, and must give the same
+answers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The peers of the queries' benchmark: the same rows and indexes, the same five questions, answered with Python dicts.
 
-Every question is asked of the newest state: in a session, transaction or statement of its own. SQLAlchemy gives objects, as
-an ORM does. The index of ZODB is one of BTrees made by hand, as a catalog's field index is.
+Every question is asked of the newest state: in a session, transaction or statement of its own. SQLAlchemy gives
+objects, as an ORM does. The index of ZODB is one of BTrees made by hand, as a catalog's field index is.
 """
 
 from __future__ import annotations

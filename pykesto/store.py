@@ -149,6 +149,10 @@ class Snapshot(Protocol):
         """The row of each key."""
         ...
 
+    def columns_of(self, table: str, keys: list[bytes]) -> list[dict[str, Any] | None]:
+        """The columns of each key's row as a dict of plain values."""
+        ...
+
     def find(
         self, table: str, index: str, lo: bytes, hi: bytes, *, reverse: bool = False
     ) -> Iterator[list[tuple[bytes, bytes]]]:
@@ -160,6 +164,10 @@ class Snapshot(Protocol):
 
     def keys(self, table: str, index: str, lo: bytes, hi: bytes) -> list[bytes]:
         """The keys of the entries that `find` gives."""
+        ...
+
+    def keys_of_both(self, table: str, one: tuple[str, bytes, bytes], other: tuple[str, bytes, bytes]) -> list[bytes]:
+        """The keys that are in each of two ranges (index, lo, hi), where no key is twice in one."""
         ...
 
     def count(self, table: str, index: str, lo: bytes | None = None, hi: bytes | None = None) -> int:

@@ -21,6 +21,7 @@ cdef class IndexView:
     cdef int64_t count_own(self, bytes lo, bytes hi) except -1
     cdef list own(self, bytes lo, bytes hi)
     cdef list keys(self, bytes lo, bytes hi)
+    cdef list keys_of_both(self, bytes lo, bytes hi, IndexView other, bytes other_lo, bytes other_hi)
     cdef int64_t count(self, bytes lo, bytes hi) except -1
     cdef int64_t estimate(self, bytes lo, bytes hi) except -1
     cdef bint lacks(self, int64_t base_rows) except -1

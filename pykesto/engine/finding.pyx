@@ -7,8 +7,11 @@ may go from the overlay at any time: they are left out here, so that it makes no
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp
 
 from pykesto._tc cimport Entry, IndexPages, PageRange, PageWalk, bytes_order
+from pykesto.engine.keyfilter cimport hash_of
 from pykesto.engine.listed cimport Listed
 from pykesto.engine.overlay cimport Overlay, Table, Version
 
@@ -93,6 +96,27 @@ cdef class IndexView:
                     found.append(PyBytes_FromStringAndSize(entry.key, entry.key_size))
         return found
 
+    cdef list keys_of_both(self, bytes lo, bytes hi, IndexView other, bytes other_lo, bytes other_hi):
+        """The keys that have an entry in a range here and one in a range of another index of the table."""
+        cdef set above = {(<tuple>one)[1] for one in self.own(lo, hi)}
+        cdef list found = [(<tuple>one)[1] for one in other.own(other_lo, other_hi) if (<tuple>one)[1] in above]
+        cdef bint hides = self.is_above()
+        cdef PageRange leaves
+        cdef KeySet keys
+        cdef const Entry *entry
+        cdef int i
+        if self.pages is None or other.pages is None:
+            return found
+        keys = KeySet(self.pages, lo, hi)
+        leaves = PageRange.__new__(PageRange)
+        leaves.begin(other.pages, other_lo, other_hi)
+        while leaves.next():
+            for i in range(leaves.start, leaves.stop):
+                entry = &leaves.leaf.entries[i]
+                if keys.holds(entry.key, entry.key_size) and not (hides and self.hidden(entry)):
+                    found.append(PyBytes_FromStringAndSize(entry.key, entry.key_size))
+        return found
+
     cdef int64_t count(self, bytes lo, bytes hi) except -1:
         """How many entries there are with lo <= term < hi."""
         cdef bint above = self.is_above()
@@ -163,6 +187,52 @@ cdef class IndexView:
                 batch, room = [], min(room * 2, LAST_BATCH)
         if batch:
             yield batch
+
+
+@cython.final
+cdef class KeySet:
+    """The keys of a range of a base's index, where they lie."""
+
+    cdef const Entry **places  # by hash; NULL where there is none
+    cdef uint64_t mask
+    cdef list leaves  # which have the entries
+
+    def __cinit__(self, IndexPages pages, bytes lo, bytes hi):
+        cdef PageRange leaves = PageRange.__new__(PageRange)
+        cdef int64_t count = pages.between(lo, hi, 0)
+        cdef int i
+        self.mask = 15
+        while self.mask < <uint64_t>count * 2:
+            self.mask = self.mask * 2 + 1
+        self.places = <const Entry **>calloc(self.mask + 1, sizeof(Entry *))
+        if self.places is NULL:
+            raise MemoryError
+        self.leaves = []
+        leaves.begin(pages, lo, hi)
+        while leaves.next() and count > 0:
+            self.leaves.append(leaves.leaf)
+            for i in range(leaves.start, leaves.stop):
+                self.add(&leaves.leaf.entries[i])
+            count -= leaves.stop - leaves.start
+
+    def __dealloc__(self):
+        free(self.places)
+
+    cdef void add(self, const Entry *entry) noexcept:
+        cdef uint64_t at = hash_of(entry.key, entry.key_size) & self.mask
+        while self.places[at] is not NULL:
+            at = (at + 1) & self.mask
+        self.places[at] = entry
+
+    cdef bint holds(self, const char *key, int size) noexcept:
+        cdef uint64_t at = hash_of(key, size) & self.mask
+        cdef const Entry *entry
+        while self.places[at] is not NULL:
+            entry = self.places[at]
+            if entry.key_size == size and memcmp(entry.key, key, size) == 0:
+                return True
+            at = (at + 1) & self.mask
+        return False
 
 
 cdef inline tuple least(bytes lo):

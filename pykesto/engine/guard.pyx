@@ -10,6 +10,7 @@ from libc.string cimport memcmp, memcpy
 
 from pykesto._stored cimport Row, stored
 from pykesto._system cimport kesto_crc32c
+from pykesto.codec._codec cimport row_of
 
 from pykesto.errors import CorruptionError
 
@@ -58,12 +59,23 @@ cpdef Row unpack_row(bytes key, bytes raw, table):
     return take_row(key, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw), table)
 
 
-cdef object take_row(bytes key, const char *at, Py_ssize_t size, object table):
-    """The row behind a verified checksum, copied from where it lies."""
+cdef object take_columns(bytes key, const char *at, Py_ssize_t size, object table):
+    """The columns of the row behind a verified checksum, as a dict of plain values."""
+    require_sound(key, at, size, table)
+    return row_of(at + HEAD, size - HEAD, None)
+
+
+cdef int require_sound(bytes key, const char *at, Py_ssize_t size, object table) except -1:
     size -= HEAD
     if size >= 0 and memcmp(at, FIRST, PREFIX) == 0:
         if kesto_big32(at + PREFIX + 8) == checksum(at + PREFIX, key, at + HEAD, size):
-            return stored(kesto_big64(at + PREFIX), PyBytes_FromStringAndSize(at + HEAD, size))
+            return 0
     raise CorruptionError(
         f"the row with key {key!r} does not match its checksum", path=None if table is None else table.path
     )
+
+
+cdef object take_row(bytes key, const char *at, Py_ssize_t size, object table):
+    """The row behind a verified checksum, copied from where it lies."""
+    require_sound(key, at, size, table)
+    return stored(kesto_big64(at + PREFIX), PyBytes_FromStringAndSize(at + HEAD, size - HEAD))

@@ -1,6 +1,25 @@
 """A filter of keys, for compiled modules."""
 
 from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
+
+
+cdef inline uint64_t hash_of(const char *key, Py_ssize_t size) noexcept nogil:
+    cdef uint64_t mix = 0x9E3779B97F4A7C15, spread = 0xD6E8FEB86659FD93  # odd, with bits all over
+    cdef uint64_t found = <uint64_t>size * mix
+    cdef uint64_t part
+    while size >= 8:
+        memcpy(&part, key, 8)
+        found = (found ^ part) * spread
+        found ^= found >> 32
+        key += 8
+        size -= 8
+    if size:
+        part = 0
+        memcpy(&part, key, size)
+        found = (found ^ part) * spread
+    found ^= found >> 32
+    return found * mix >> 17
 
 
 cdef class KeyFilter:

@@ -7,30 +7,10 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
 
 cdef enum:
     FIRST_BITS = 1 << 12
     BITS_A_KEY = 16
-
-cdef uint64_t MIX = 0x9E3779B97F4A7C15, SPREAD = 0xD6E8FEB86659FD93  # odd, with bits all over
-
-
-cdef inline uint64_t hash_of(const char *key, Py_ssize_t size) noexcept nogil:
-    cdef uint64_t found = <uint64_t>size * MIX
-    cdef uint64_t part
-    while size >= 8:
-        memcpy(&part, key, 8)
-        found = (found ^ part) * SPREAD
-        found ^= found >> 32
-        key += 8
-        size -= 8
-    if size:
-        part = 0
-        memcpy(&part, key, size)
-        found = (found ^ part) * SPREAD
-    found ^= found >> 32
-    return found * MIX >> 17
 
 
 @cython.final

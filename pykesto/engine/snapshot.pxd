@@ -3,8 +3,12 @@
 from libc.stdint cimport uint64_t
 
 from pykesto._stored cimport Row
+from pykesto._tc cimport TakeRow
 from pykesto.engine.finding cimport IndexView
 from pykesto.engine.overlay cimport Overlay, Table, Version
+
+
+ctypedef object (*TakeVersion)(Version version)  # makes something of it
 
 
 cdef class BaseSnapshot:
@@ -26,6 +30,7 @@ cdef class BaseSnapshot:
     cdef IndexView known_view(self, str table, str index)
     cdef Row row_of(self, str table, bytes key)
     cdef object count_rows(self, str table, bytes lo, bytes hi)
+    cdef list made_of(self, str table, list keys, TakeRow take_below, TakeVersion take_above)
     cdef Version version_in(self, Table above, bytes key)
 
 

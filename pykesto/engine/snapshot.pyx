@@ -7,9 +7,10 @@ from libc.time cimport time
 
 from pykesto._stored cimport Row, stored
 from pykesto._system cimport current_pid
-from pykesto._tc cimport rows_in_place
-from pykesto.engine.guard cimport take_row, unpack_row
+from pykesto._tc cimport TakeRow, rows_in_place
+from pykesto.codec._codec cimport row_of
 from pykesto.engine.finding cimport IndexView
+from pykesto.engine.guard cimport take_columns, take_row, unpack_row
 from pykesto.engine.listed cimport Listed
 from pykesto.engine.overlay cimport Overlay, Table, Version
 
@@ -18,6 +19,14 @@ from pykesto.engine.finding import key_batches
 from datetime import datetime, timezone
 
 from pykesto.errors import ClosedError, UsageError
+
+cdef object row_above(Version version):
+    return stored(version.number, version.image)
+
+
+cdef object columns_above(Version version):
+    return row_of(PyBytes_AS_STRING(version.image), PyBytes_GET_SIZE(version.image), None)
+
 
 @cython.final
 cdef class BaseSnapshot:
@@ -72,16 +81,21 @@ cdef class BaseSnapshot:
 
     def get_many(self, str table, list keys not None):
         """The row of each key, or None."""
+        return self.made_of(table, keys, take_row, row_above)
+
+    def columns_of(self, str table, list keys not None):
+        """The columns of each key's row as a dict of plain values, or None."""
+        return self.made_of(table, keys, take_columns, columns_above)
+
+    cdef list made_of(self, str table, list keys, TakeRow take_below, TakeVersion take_above):
         self.refuse_unusable()
         cdef Table above = self.overlay.tables.get(table)
-        cdef list found, below
+        cdef list found, below, filled
         cdef Version version
         cdef Py_ssize_t i, at = 0
         rows = self.base.table(table)
-        if rows is None:
-            return [self.row_of(table, <bytes?>key) for key in keys]
         if above is None or not above.rows:
-            return rows_in_place(rows, keys, take_row)
+            return [None] * len(keys) if rows is None else rows_in_place(rows, keys, take_below)
         found, below = [], []
         for key in keys:
             version = self.version_in(above, <bytes?>key)
@@ -89,9 +103,9 @@ cdef class BaseSnapshot:
                 below.append(key)
                 found.append(below)  # a place to fill in
             else:
-                found.append(None if version.image is None else stored(version.number, version.image))
+                found.append(None if version.image is None else take_above(version))
         if below:
-            filled = rows_in_place(rows, below, take_row)
+            filled = [None] * len(below) if rows is None else rows_in_place(rows, below, take_below)
             for i in range(len(found)):
                 if found[i] is below:
                     found[i] = filled[at]
@@ -141,6 +155,12 @@ cdef class BaseSnapshot:
     def keys(self, str table, str index, bytes lo, bytes hi):
         """The keys of the entries that `find` gives, in any order."""
         return self.known_view(table, index).keys(lo, hi)
+
+    def keys_of_both(self, str table, one not None, other not None):
+        """The keys that are in each of two ranges (index, lo, hi) of different indexes."""
+        return self.known_view(table, one[0]).keys_of_both(
+            one[1], one[2], self.known_view(table, other[0]), other[1], other[2]
+        )
 
     def count(self, str table, str index, bytes lo=None, bytes hi=None):
         """How many entries `find` would give; of the index "", how many rows have lo <= key < hi."""

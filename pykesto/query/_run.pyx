@@ -19,6 +19,7 @@ from pykesto.query.expressions import All, And, Exists, InRanges, Not, Or
 cdef enum:
     LAST_SCALAR = 0xCA  # the greatest first byte of what has an order
     FIRST_IN_CORE = 0x10
+    UNORDERED = 0xFF  # stands for all containers
 
 cdef bytes REVERSED = bytes(range(255, -1, -1))
 cdef object the_all = All, the_and = And, the_exists = Exists, the_in_ranges = InRanges, the_not = Not, the_or = Or
@@ -265,6 +266,32 @@ def groups(batches, Py_ssize_t skip, bint joined):
         yield keys
 
 
+def keys_along(batches, Py_ssize_t skip, bint joined, Py_ssize_t enough):
+    """The first keys, `enough` or a few more, of entries (term, key) in order; those of equal values in their own order.
+
+    None where there are containers, whose order only rows tell.
+    """
+    cdef list found = []
+    cdef bytes core, last = None
+    cdef Py_ssize_t begin = 0  # where the keys of the last value are
+    cdef tuple entry
+    for batch in batches:
+        for entry in <list?>batch:
+            core = core_of_term(<bytes>entry[0], skip, joined)
+            if last is None or core != last:
+                if len(found) - begin > 1:
+                    found[begin:] = sorted(found[begin:])
+                if len(found) >= enough:
+                    return found
+                begin, last = len(found), core
+                if <unsigned char>PyBytes_AS_STRING(core)[0] == UNORDERED:
+                    return None
+            found.append(entry[1])
+    if len(found) - begin > 1:
+        found[begin:] = sorted(found[begin:])
+    return found
+
+
 cdef bytes core_of_term(bytes term, Py_ssize_t skip, bint joined):
     """What a term is sorted by in one column: in one of several columns, what is between `skip` bytes and a NUL."""
     if joined:
@@ -272,11 +299,6 @@ cdef bytes core_of_term(bytes term, Py_ssize_t skip, bint joined):
     return core_of(term) if PyBytes_GET_SIZE(term) and is_ordered(term) else b"\xff"
 
 
-def plain_rows(list matches not None):
-    """Each row as a dict of plain values."""
-    cdef list found = []
-    cdef bytes image
-    for match in matches:
-        image = (<Row?>(<tuple>match)[1]).image
-        found.append(row_of(PyBytes_AS_STRING(image), PyBytes_GET_SIZE(image), None))
-    return found
+def columns_of(Row row not None):
+    """A row as a dict of plain values."""
+    return row_of(PyBytes_AS_STRING(row.image), PyBytes_GET_SIZE(row.image), None)

@@ -7,6 +7,7 @@ what is taken from it asks for: along an index in the wanted order, or in the or
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from heapq import merge, nsmallest
 from itertools import chain, islice
@@ -14,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ..errors import UsageError
 from ..store import Row, Snapshot
-from ._run import Order, all_of, core_at, groups, matcher, passing
+from ._run import Order, all_of, columns_of, core_at, groups, keys_along, matcher, passing
 from .expressions import KEY_COLUMNS, And, Condition, Exists, Match, Not
 from .planner import EVERY_KEY, Plan, Walk, conjuncts, merged, order_walk, plan, shown_index
 
@@ -131,25 +132,54 @@ class Execution(Generic[T]):
 
     def all(self) -> list[Match]:
         """As `matches`, at once."""
-        access = self.plan.access
-        if access is None or self.pending or self.filters or self.order or self.after is not None:
-            return list(self.matches())
-        stop = None if self.limit is None else self.offset + self.limit
-        keys = access.found()
-        keys.sort()
-        if not self.plan.rest and self.plan.keys is EVERY_KEY:
-            return self._passing(keys[self.offset : stop], None)
-        return list(self.matches()) if stop is not None else self._passing_range(keys)[self.offset :]
+        keys = self._exact_keys()
+        return list(self.matches()) if keys is None else self._passing(keys, None)
 
-    def _passing_range(self, keys: list[bytes]) -> list[Match]:
-        allowed = self.plan.keys
+    def all_keys(self) -> list[bytes]:
+        """The keys of all that match, in order."""
+        keys = self._exact_keys()
+        return [key for key, _ in self.matches()] if keys is None else keys
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """The columns of all that match, in order."""
+        keys = self._exact_keys()
+        if keys is None:
+            return [columns_of(row) for _, row in self.matches()]
+        return [columns for columns in self.snapshot.columns_of(self.table, keys) if columns is not None]
+
+    def _exact_keys(self) -> list[bytes] | None:
+        """The keys of all that match, in order, where indexes alone tell them; None where rows must be looked at."""
+        if self.pending or self.filters or self.after is not None:
+            return None
+        stop = None if self.limit is None else self.offset + self.limit
+        by_key = not self.order or self.order[0] in _BY_KEY
+        keys = self._exact_in_key_order() if by_key else self._exact_along(stop)
+        return keys if keys is None or (not self.offset and stop is None) else keys[self.offset : stop]
+
+    def _exact_in_key_order(self) -> list[bytes] | None:
+        access, allowed = self.plan.access, self.plan.keys
+        if access is None or self.plan.rest:
+            return None
+        keys = access.found()
         if allowed is not EVERY_KEY:
             keys = [key for key in keys if allowed.matches(key, b"")]
-        return self._passing(keys, all_of(self.plan.rest))
+        keys.sort(reverse=bool(self.order) and self.order[0].startswith("-"))
+        return keys
+
+    def _exact_along(self, enough: int | None) -> list[bytes] | None:
+        if len(self.order) > 1:
+            return None
+        walk = order_walk(self.order, self.parts, self.table, self.snapshot)
+        if walk is None or not walk.complete or len(walk.covered) < len(self.parts):
+            return None
+        if not self._walk_is_cheaper(walk, enough):
+            return None
+        entries = self.snapshot.find(self.table, walk.index, walk.lo, walk.hi, reverse=self.order[0].startswith("-"))
+        return keys_along(entries, len(walk.prefix), walk.joined, sys.maxsize if enough is None else enough)
 
     def _ordered(self, enough: int | None) -> Iterator[Match]:
         own = self._filtered(self._own(matcher(self.condition))) if self.pending else []
-        if not self.order or self.order[0] in ("k_key", "k_id", "-k_key", "-k_id"):
+        if not self.order or self.order[0] in _BY_KEY:
             return self._in_key_order(own, enough, down=bool(self.order) and self.order[0].startswith("-"))
         walk = order_walk(self.order, self.parts, self.table, self.snapshot)
         if walk is not None and self._walk_is_cheaper(walk, enough):
@@ -336,6 +366,7 @@ class Execution(Generic[T]):
 
 
 _LAST_SCALAR = 0xCA
+_BY_KEY = ("k_key", "k_id", "-k_key", "-k_id")
 
 
 def _columns_of(conditions: Iterable[Condition]) -> list[str]:

@@ -59,9 +59,14 @@ class Lookup:
             self._expected = sum([estimate(self.table, self.index, lo, hi) for lo, hi in self.ranges])
         return self._expected
 
+    @property
+    def is_simple(self) -> bool:
+        """Whether it is one range, with no key twice."""
+        return len(self.ranges) == 1 and not self.repeats
+
     def found(self) -> list[bytes]:
         """The keys that are found, each once, in any order."""
-        if len(self.ranges) == 1 and not self.repeats:
+        if self.is_simple:
             return self.snapshot.keys(self.table, self.index, *self.ranges[0])
         found = [key for lo, hi in self.ranges for key in self.snapshot.keys(self.table, self.index, lo, hi)]
         return list(dict.fromkeys(found)) if self.repeats else found
@@ -86,12 +91,19 @@ class Both:
     covered: tuple[Condition, ...]
 
     def found(self) -> list[bytes]:
-        found, *others = (part.found() for part in self.parts)
-        for other in others:
-            smaller, larger = sorted((found, other), key=len)
-            wanted = set(smaller)
-            found = [key for key in larger if key in wanted]
+        one, other, *others = self.parts
+        if isinstance(one, Lookup) and isinstance(other, Lookup) and one.is_simple and other.is_simple:
+            found = one.snapshot.keys_of_both(one.table, (one.index, *one.ranges[0]), (other.index, *other.ranges[0]))
+        else:
+            found, others = one.found(), [other, *others]
+        for other_keys in (part.found() for part in others):
+            found = self._met(found, other_keys)
         return found
+
+    def _met(self, found: list[bytes], other: list[bytes]) -> list[bytes]:
+        smaller, larger = sorted((found, other), key=len)
+        wanted = set(smaller)
+        return [key for key in larger if key in wanted]
 
     def count(self) -> int:
         return len(self.found())

@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from ..codec import decode_key
 from ..errors import MultipleResultsFound, NoResultFound, UsageError
 from ..store import Row, Snapshot
-from ._run import core_at, core_of, plain_rows
+from ._run import core_at, core_of
 from .aggregates import Aggregate, mean, total
 from .execution import Execution
 from .expressions import (
@@ -182,7 +182,7 @@ class Query(Generic[T]):
 
     def keys(self) -> list[Any]:
         """The keys, in order."""
-        return [decode_key(key) for key, _ in self._execution().all()]
+        return [decode_key(key) for key in self._execution().all_keys()]
 
     def count(self) -> int:
         """How many items there are."""
@@ -203,7 +203,7 @@ class Query(Generic[T]):
             ...     s.table("people").query.col("age").ge(18).dicts()
             [{'name': 'Ann', 'age': 40}]
         """
-        return plain_rows(self._execution().all())
+        return self._execution().dicts()
 
     def first(self) -> T | None:
         """The first item in the query's order, or None."""
