@@ -72,6 +72,7 @@ class Catalog:
         self._kind_of: dict[tuple[str, tuple[tuple[str, int], ...]], Kind] = {}
         self.columns: dict[str, str] = {}  # attribute -> column
         self.names: dict[str, str] = {}  # column -> attribute
+        self.current: dict[type[Persistent], Kind] = {}  # what objects of a class are stored as from now on
         self.shells: list[Any] = []  # by number of the class: what objects not yet read are made of
         on_change(self)
 
@@ -80,6 +81,7 @@ class Catalog:
         for kind in self._kinds:
             kind.resolved = None
         self.shells[:] = [None] * len(self.shells)
+        self.current.clear()
 
     # Reading
 
@@ -186,6 +188,8 @@ class Catalog:
         if found is None:
             self._add([of.was or name for name, of in cls._k_attributes.items() if not of.transient], cls)
             found = self._kind_of[cls._k_name, cls._k_versions]
+        if not issubclass(cls, Generic):
+            self.current[cls] = found
         return found
 
     def _add(self, attributes: list[str], cls: type[Persistent] | None) -> None:

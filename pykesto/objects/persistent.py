@@ -15,7 +15,7 @@ from typing import Any, ClassVar, dataclass_transform, overload
 from ..errors import UsageError
 from ..query.expressions import stand_for_references
 from ..tokens import OBJECTS, Edited, pack_token
-from ._objects import CLEAN, STATES, Reference, Stored, delete_attribute, get_attribute, set_attribute
+from ._objects import CLEAN, STATES, Reference, Stored, delete_attribute, get_attribute, set_attribute, uuid_of
 from .columns import AttributeColumn
 from .fields import UNSET, Field, declared, field
 from .registry import register, watch_stores
@@ -33,7 +33,7 @@ class Identity:
             return AttributeColumn("k_id")
         if not obj._k_key:
             raise AttributeError(f"{obj!r} has no k_id until it is added to a session")
-        return uuid.UUID(bytes=obj._k_key)
+        return uuid_of(obj._k_key)
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(field,))

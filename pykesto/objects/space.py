@@ -17,7 +17,7 @@ from ..query import Condition, Query
 from ..query.expressions import InRanges, Not
 from ..session import Session
 from ..store import SCOPE_COLUMN, IndexDefinition, Merge, Row, SchemaChange, Snapshot
-from ._objects import CLEAN, DELETED, DETACHED, DIRTY, NEW, TRANSIENT, UNHINTED, Space, new_id, shell_of
+from ._objects import CLEAN, DELETED, DIRTY, NEW, TRANSIENT, UNHINTED, Space, shell_of
 from .catalog import Catalog
 from .columns import Late, Resolver, has_unknown
 from .deletion import count_owners, require_unreferenced, settle_references
@@ -51,25 +51,6 @@ class ObjectSpace(Space):
         self._stored: list[tuple[Persistent, str]] = []  # what is to be told of the commit
 
     # Adding and deleting
-
-    def add(self, obj: Persistent) -> None:
-        """Give a transient object an id; what it refers to follows at the commit."""
-        if obj._k_space is self and obj._k_state != DELETED:
-            return
-        if obj._k_space is not None:
-            self.refuse_foreign(obj)
-        if obj._k_state == DETACHED:
-            raise UsageError(f"{obj!r} is stored, and detached", hint="s.merge() gives this session's own")
-        self._session._require_writable()
-        kind = self._catalog.kind_of(None, type(obj)._k_class)
-        self.add_under(new_id(kind.number), obj)
-        if type(obj)._k_added is not None:
-            obj._k_added()  # type: ignore[misc]
-
-    def reached(self, obj: Persistent) -> None:
-        """An object that is being packed refers to this one."""
-        if obj._k_space is not self or obj._k_state != DELETED:
-            self.add(obj)
 
     def refuse_foreign(self, obj: Persistent) -> NoReturn:
         if obj._k_state == DELETED:
@@ -197,15 +178,11 @@ class ObjectSpace(Space):
         while True:
             if self.entries._changed:
                 self.entries.changes()  # adds what entries refer to
-            todo = list(self._changed.items())[done:]
+            todo = list(self._changed.values())[done:]
             if not todo:
                 return found
-            for id, obj in todo:  # packing adds what is reachable
-                done += 1
-                if obj._k_state != DELETED:
-                    found[self.row_key(id)] = self.pack(obj)
-                elif obj._k_version is not None:
-                    found[self.row_key(id)] = None
+            found |= self.packed(todo)  # adds what is reachable
+            done += len(todo)
 
     def merge_of(self, changes: dict[bytes, bytes | None]) -> Merge | None:
         """By the policies of their attributes."""
@@ -252,14 +229,9 @@ class ObjectSpace(Space):
         return new, dirty, deleted
 
     def committed(self, number: int) -> None:
-        watched = [obj for obj in self._changed.values() if type(obj)._k_watches_stores]
+        watched = [obj for obj in self._changed.values() if type(obj)._k_watches_stores] if stores_are_watched() else []
         stored = [(obj, "after_delete" if obj._k_state == DELETED else "after_store") for obj in watched]
-        for id, obj in self._changed.items():
-            if obj._k_state == DELETED:
-                self.forget(id)
-            else:
-                obj._k_state, obj._k_version = CLEAN, number
-        self._changed.clear()
+        self.settle_changed(number)
         self._sent = {id: image for id, image in self._sent.items() if self.known(id) is not None} | self._sending
         self.sleep()
         if watched and not self._tells:

@@ -1,0 +1,155 @@
+# An object: its state, and how its attributes are read, set and deleted.
+
+cpdef bint is_own(str name):
+    """Whether an attribute is the program's own, and not stored: `_v_...`, and `__...__`, which Python sets."""
+    return len(name) > 2 and name[0] == "_" and (name[1] == "_" and name.endswith("__") or name.startswith("_v_"))
+
+
+cdef class Stored:
+    """The state of a persistent object, beside its attributes."""
+
+    cdef object __weakref__
+    cdef public Space _k_space  # None: it belongs to no session
+    cdef public bytes _k_key  # 16 bytes, the id
+    cdef public signed char _k_state
+    cdef public char _k_awake  # __dict__ holds what the snapshot holds
+    cdef public char _k_kept  # not awake, but __dict__ holds what an earlier snapshot held
+    cdef int _k_size  # bytes that are counted for it in the cache
+    cdef public object _k_version
+    cdef public dict _k_given  # of one that is transient: the attributes that were not left to their defaults
+    cdef public object _k_kind  # what the catalog knows of the stored class, of what was read
+
+    def __cinit__(self):
+        self._k_awake = True
+        cls = <object>type(self)
+        cdef tuple initial = cls._k_initial
+        if cls._k_starts_bare:  # its own __init__ may ask for what is not there yet
+            PyObject_GenericSetAttr(self, "__class__", shell_of(cls))
+        for name, value, factory in initial:
+            PyObject_GenericSetAttr(self, name, value if factory is None else factory())
+
+    def __init__(self, **attributes):
+        cdef dict own = {}, declared = (<object>type(self))._k_attributes
+        cdef list others = None
+        self._k_given = attributes
+        own.update(<dict>PyObject_GenericGetDict(self, NULL))
+        for name, value in attributes.items():
+            if value is not UNSET and name in declared:
+                own[name] = value
+            else:
+                others = others or []
+                others.append((name, value))
+        PyObject_GenericSetDict(self, own, NULL)
+        for name, value in others or ():
+            set_attribute(self, name, value)
+        if (<object>type(self))._k_required:
+            settle(self)
+
+    def _k_touch(self):
+        """Before a change of this object, or of a container in it."""
+        if self._k_space is not None:
+            self._k_space.touch(self)
+
+    def _k_load(self):
+        if not self._k_awake and self._k_space is not None:
+            self._k_space.wake(self)
+
+
+cdef inline bint is_late(Stored obj) except -1:
+    """Whether an object is added with what refers to it, not at the commit: large containers are used at once."""
+    return obj._k_space is None and (<object>type(obj))._k_added is not None
+
+
+cdef inline bint complete(Stored obj, cls) except -1:
+    """Whether every declared attribute is there."""
+    cdef dict attributes
+    cdef tuple required = cls._k_required
+    if not required:
+        return True
+    attributes = PyObject_GenericGetDict(obj, NULL)
+    for name in required:
+        if name not in attributes:
+            return False
+    return True
+
+
+def settle(Stored obj not None):
+    """Make an object that is awake an instance of its class, or of the shell if a declared attribute is missing."""
+    cls = (<object>type(obj))._k_class
+    wanted = cls if complete(obj, cls) else shell_of(cls)
+    if wanted is not type(obj):
+        become(obj, wanted)
+
+
+cpdef object shell_of(cls):
+    """What objects of a class are made of until they are read."""
+    found = cls.__dict__.get("_k_shell")
+    return cls._k_make_shell() if found is None else found
+
+
+def get_attribute(Stored self not None, str name not None):
+    """`__getattribute__` of a shell."""
+    cdef dict attributes
+    cls = (<object>type(self))._k_class
+    if name == "__class__":
+        return cls
+    if name.startswith(("k_", "_k_")) or (name.startswith("__") and name != "__dict__"):
+        return PyObject_GenericGetAttr(self, name)
+    if not self._k_awake:
+        if self._k_space is None:
+            raise UsageError(f"{self!r} was detached before it was read")
+        self._k_space.wake(self)
+    if type(self) is cls:
+        return getattr(self, name)
+    if name in cls._k_attributes:
+        attributes = PyObject_GenericGetDict(self, NULL)
+        if name not in attributes:
+            raise AttributeError(f"{cls.__name__} object has no attribute {name!r}", name=name, obj=self)
+    return PyObject_GenericGetAttr(self, name)
+
+
+def set_attribute(Stored self not None, str name not None, value):
+    """`__setattr__` of persistent objects."""
+    cdef Space space = self._k_space
+    cdef dict attributes
+    if name.startswith(("k_", "_k")):
+        if name not in OWN:
+            raise AttributeError(f"{name} is reserved")
+        PyObject_GenericSetAttr(self, name, value)
+        return
+    if space is None or is_own(name):
+        if value is UNSET:
+            PyObject_GenericGetDict(self, NULL).pop(name, None)
+            if self._k_given is not None:
+                self._k_given.pop(name, None)
+        else:
+            PyObject_GenericSetAttr(self, name, value)
+            if self._k_given is not None:
+                self._k_given[name] = value
+        if type(self) is not (<object>type(self))._k_class:
+            settle(self)
+        return
+    space.touch(self)
+    attributes = PyObject_GenericGetDict(self, NULL)
+    old = attributes.get(name)
+    if old is None or old is not value:  # `obj.tags += [...]` assigns what is there already
+        if type(value) in HOLDERS:
+            value = tracked(value, self)
+        elif isinstance(value, Stored) and is_late(<Stored>value):
+            space.reached(<Stored>value)
+        PyObject_GenericSetAttr(self, name, value)
+        if type(old) in TRACKED:
+            detach([old])
+        if type(self) is not (<object>type(self))._k_class:
+            settle(self)
+
+
+def delete_attribute(Stored self not None, str name not None):
+    """`__delattr__` of persistent objects."""
+    self._k_load()
+    cdef dict attributes = PyObject_GenericGetDict(self, NULL)
+    if name not in attributes:
+        raise AttributeError(f"{type(self).__name__} object has no attribute {name!r}", name=name, obj=self)
+    self._k_touch()
+    del attributes[name]
+    settle(self)
