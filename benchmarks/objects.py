@@ -9,6 +9,10 @@ T2a hot     visit again, change one atomic part of each composite part, commit d
 Q1 cold     1000 atomic parts by their ids
 Q2, Q3      the atomic parts of 1 % and 10 % of the dates, by an index, their x added up
 
+users       many processes at once visit and change composite parts; in pykesto and ZEO (see `objects_users`)
+packages    all packages of Debian's index, linked by what they depend on, made and committed durably
+closure     all that one package needs, cold: in a fresh process; and hot: the same once more
+
 Each round of each peer has fresh processes. All peers must visit as many objects and get the same sums.
 """
 
@@ -20,13 +24,16 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from .measuring import Bar, Failed, Line, conditions, figures, parser, require_same, say, show, take_turns
-from .objects_peers import DATES, PEERS, swap, traverse
+from examples.debian_packages.index import NoIndex
+
+from . import objects_packages, objects_users
+from .measuring import Bar, Failed, Line, conditions, figures, number, parser, require_same, say, show, take_turns
+from .objects_peers import DATES, LEVELS, PEERS, resize, swap, traverse
 
 BARS = {
     "build": (Bar(1 / 3, "ZODB", at_most=True),),
@@ -36,7 +43,13 @@ BARS = {
     "Q1 cold": (Bar(1 / 3, "ZODB", at_most=True),),
     "Q2": (Bar(1 / 2, "SQLAlchemy", at_most=True),),
     "Q3": (Bar(1 / 2, "SQLAlchemy", at_most=True),),
+    "users": (Bar(5, "ZEO"),),
+    "packages": (),
+    "closure cold": (),
+    "closure hot": (),
 }
+GRAPH = {"build", "T1 cold", "T1 hot", "T2a hot", "Q1 cold", "Q2", "Q3"}
+Peers = dict[str, Callable[[], Any]]
 Timed = dict[str, tuple[float, Any]]  # work -> milliseconds, answer
 
 
@@ -73,7 +86,8 @@ def run_traversals(peer: Any) -> Timed:
 
 def run_queries(peer: Any) -> Timed:
     peer.begin()
-    keys = random.Random(1).sample(peer.keys(), 1000)
+    keys = peer.keys()
+    keys = random.Random(1).sample(keys, min(1000, len(keys)))
     peer.end()
     peer.begin()
     found = {"Q1 cold": timed(lambda: sum(peer.lookup(key).x for key in keys))}
@@ -94,21 +108,48 @@ def run_queries(peer: Any) -> Timed:
     return found
 
 
-def run(name: str, what: str, path: Path, tell: Connection) -> None:
-    peer = PEERS[name]()(path)
-    if name == "plain Python" and what != "build":
+def run_import(peer: Any) -> Timed:
+    return {"packages": (run_build(peer)["build"][0], None)}
+
+
+def run_closure(peer: Any) -> Timed:
+    name = objects_packages.heaviest(objects_packages.stored(peer.place))
+    peer.begin()
+    found = {
+        "closure cold": timed(lambda: objects_packages.closure(peer.find(name))),
+        "closure hot": timed(lambda: objects_packages.closure(peer.find(name)), 3),
+    }
+    peer.end()
+    return found
+
+
+# What a process does: the peers that it may be asked of, whether it makes the graph, and the work.
+WORKS: dict[str, tuple[Peers, bool, Callable[[Any], Timed]]] = {
+    "build": (PEERS, True, run_build),
+    "traversals": (PEERS, False, run_traversals),
+    "queries": (PEERS, False, run_queries),
+    "import": (objects_packages.PEERS, True, run_import),
+    "closure": (objects_packages.PEERS, False, run_closure),
+}
+
+
+def run(name: str, what: str, path: Path, levels: int, tell: Connection) -> None:
+    resize(levels)
+    peers, builds, work = WORKS[what]
+    peer = peers[name]()(path)
+    if name == "plain Python" and not builds:
         peer.build()
     gc.collect()
     gc.freeze()
-    found: Timed = {"build": run_build, "traversals": run_traversals, "queries": run_queries}[what](peer)
+    found = work(peer)
     peer.close()
     tell.send(found)
 
 
-def in_a_process(name: str, what: str, path: Path) -> Timed:
+def in_a_process(name: str, what: str, path: Path, levels: int = LEVELS) -> Timed:
     spawn = multiprocessing.get_context("spawn")
     hear, tell = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=run, args=(name, what, path, tell))
+    process = spawn.Process(target=run, args=(name, what, path, levels, tell))
     process.start()
     tell.close()
     try:
@@ -120,31 +161,73 @@ def in_a_process(name: str, what: str, path: Path) -> Timed:
     return found
 
 
-def measure(name: str) -> Timed:
+def measure_graph(name: str, levels: int) -> Timed:
     say(name)
     with tempfile.TemporaryDirectory(prefix="pykesto-bench.") as directory:
-        found = in_a_process(name, "build", Path(directory))
+        found = in_a_process(name, "build", Path(directory), levels)
         if name != "plain Python":
-            found |= in_a_process(name, "queries", Path(directory))
-        return found | in_a_process(name, "traversals", Path(directory))
+            found |= in_a_process(name, "queries", Path(directory), levels)
+        return found | in_a_process(name, "traversals", Path(directory), levels)
 
 
-def main(argv: list[str]) -> int:
-    options = parser("objects", __doc__, BARS).parse_args(argv)
-    peers, missing = [], []
-    for name, peer in PEERS.items():
+def measure_packages(name: str, found: list[objects_packages.Record]) -> Timed:
+    say(f"{name}, packages")
+    with tempfile.TemporaryDirectory(prefix="pykesto-bench.") as directory:
+        objects_packages.store(Path(directory), found)
+        return in_a_process(name, "import", Path(directory)) | in_a_process(name, "closure", Path(directory))
+
+
+def measure_users(name: str, users: int, seconds: float) -> float:
+    say(f"{name}, {users} processes")
+    with tempfile.TemporaryDirectory(prefix="pykesto-bench.") as directory:
+        rate, conflicts = objects_users.measure(name, Path(directory), users, seconds)
+    say(f"{conflicts} conflicts")
+    return rate
+
+
+def installed(peers: Peers) -> tuple[list[str], list[str]]:
+    """The names of those that are, and of those that are not."""
+    there: dict[bool, list[str]] = {True: [], False: []}
+    for name, peer in peers.items():
         try:
             peer()
         except ImportError:
-            missing.append(name)
+            there[False].append(name)
         else:
-            peers.append(name)
-    rounds = take_turns(peers, options.repeat, measure)
-    lines = []
-    for work in options.only:
+            there[True].append(name)
+    return there[True], there[False]
+
+
+def lines_of(works: list[str], rounds: dict[str, list[Timed]]) -> Iterator[Line]:
+    for work in works:
         having = {name: results for name, results in rounds.items() if work in results[0]}
         require_same(work, {name: results[0][work][1] for name, results in having.items()})
-        lines.append(Line(work, figures(having, lambda one, work=work: one[work][0]), "ms", BARS[work]))  # type: ignore[misc]
+        yield Line(work, figures(having, lambda one, work=work: one[work][0]), "ms", BARS[work])  # type: ignore[misc]
+
+
+def main(argv: list[str]) -> int:
+    arguments = parser("objects", __doc__, BARS)
+    arguments.add_argument("--users", type=number(int, 1, 1000), default=8, help="processes at once (8)")
+    arguments.add_argument("--index", type=Path, help="a Debian package index, instead of this machine's")
+    arguments.add_argument("--levels", type=number(int, 1, 7), default=LEVELS, help="of the graph (7)")
+    options = arguments.parse_args(argv)
+    resize(options.levels)
+    peers, missing = installed(PEERS)
+    lines: list[Line] = []
+    if graph := [work for work in options.only if work in GRAPH]:
+        lines += lines_of(graph, take_turns(peers, options.repeat, lambda name: measure_graph(name, options.levels)))
+    if "users" in options.only:
+        several, without = installed(objects_users.PEERS)
+        rates = take_turns(several, options.repeat, lambda name: measure_users(name, options.users, options.seconds))
+        lines.append(Line("users", rates, "transactions a second", BARS["users"]))
+        missing += without
+    if packages := [work for work in options.only if work in {"packages", "closure cold", "closure hot"}]:
+        try:
+            found = objects_packages.records(options.index)
+        except NoIndex as error:
+            say(f"{', '.join(packages)} left out: {error}")
+        else:
+            lines += lines_of(packages, take_turns(peers, options.repeat, lambda name: measure_packages(name, found)))
     show(lines, conditions(Path(tempfile.gettempdir())), options, missing)
     return 0
 

@@ -21,6 +21,12 @@ DATES = 1000
 TEXT = "A document of a composite part. " * 60
 
 
+def resize(levels: int) -> None:
+    """Have a graph of fewer levels in this process, for a test."""
+    global LEVELS, COMPOSITES
+    LEVELS, COMPOSITES = levels, min(COMPOSITES, FANOUT**levels)
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """The classes of one peer; called as Python classes are."""
@@ -85,17 +91,25 @@ def traverse(root: Any) -> tuple[int, int]:
     """T1: depth first over the atomic parts of each composite part; how many were visited, and the sum of their x."""
     visited = total = 0
     for composite in composites_of(root):
-        seen = set()
-        stack = [composite.root]
-        while stack:
-            part = stack.pop()
-            if part.number not in seen:
-                seen.add(part.number)
-                visited += 1
-                total += part.x
-                for connection in part.to:
-                    stack.append(connection.to)
+        count, x = visit(composite)
+        visited += count
+        total += x
     return visited, total
+
+
+def visit(composite: Any) -> tuple[int, int]:
+    """Depth first over the atomic parts of a composite part; how many, and the sum of their x."""
+    total = 0
+    seen = set()
+    stack = [composite.root]
+    while stack:
+        part = stack.pop()
+        if part.number not in seen:
+            seen.add(part.number)
+            total += part.x
+            for connection in part.to:
+                stack.append(connection.to)
+    return len(seen), total
 
 
 def swap(root: Any) -> int:

@@ -29,6 +29,9 @@ cdef class Space:
     cdef public dict _sent  # id -> packed row, of what a commit may have merged with others
     cdef dict _known  # id -> weak reference
     cdef Py_ssize_t sweep_at
+    cdef Session session
+    cdef set keys  # of the objects that this epoch of the session read
+    cdef long keys_epoch
     cdef list shells, kinds
     cdef dict names, current
     cdef public long epoch
@@ -43,6 +46,7 @@ cdef class Space:
 
     def __init__(self, session, catalog, str table):
         self._session, self._catalog, self.table_name = session, catalog, table
+        self.session, self.keys_epoch = session, -1
         self._changed, self._known, self._sent = {}, {}, {}
         self.sweep_at = 1024
         self.shells, self.names = catalog.shells, catalog.names
@@ -124,7 +128,7 @@ cdef class Space:
     cpdef wake(self, Stored obj):
         """Fill an object from the snapshot; after close() give back what was read before."""
         cdef object row
-        if self._session._closed:
+        if self.session._closed:
             if not obj._k_kept:
                 raise ClosedError(
                     f"{obj!r} was not read before its session ended",
@@ -138,10 +142,26 @@ cdef class Space:
             raise UsageError(
                 f"reading {obj!r} is one load more than was said there would be", hint="s.prefetch() what is needed"
             )
-        row = self._session._get(self.table_name, key_of_id(obj._k_key))
+        row = self.lookup(key_of_id(obj._k_key))
         if row is None:
             self.refuse_missing(obj)
         self.awaken(obj, row)
+
+    cpdef object lookup(self, bytes key):
+        """A row of the snapshot, and remember that it was read."""
+        cdef Session session = self.session
+        cdef bint taken
+        snapshot = session.begin()
+        taken = session.take()
+        try:
+            if not session._read_only:
+                if self.keys_epoch != session._epoch:
+                    self.keys, self.keys_epoch = session.keys_read(self.table_name), session._epoch
+                self.keys.add(key)
+            return snapshot.get(self.table_name, key)
+        finally:
+            if taken:
+                session._user = 0
 
     cdef awaken(self, Stored obj, row):
         if self._sent and self._sent.pop(obj._k_key, row.image) != row.image:

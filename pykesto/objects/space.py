@@ -93,7 +93,7 @@ class ObjectSpace(Space):
             known: Any = self.known(value.bytes)
             if known is not None and known._k_state != CLEAN:
                 return None if known._k_state == DELETED else known
-            return None if self._session._get(TABLE, self.row_key(value.bytes)) is None else self(value.bytes)
+            return None if self.lookup(self.row_key(value.bytes)) is None else self(value.bytes)
         if isinstance(value, list):
             return [found for item in value if (found := self.strong(item)) is not None]
         return value
@@ -105,7 +105,7 @@ class ObjectSpace(Space):
         objects = [obj for obj in objects if isinstance(obj, Persistent)]
         for obj in objects:
             if not obj._k_awake and obj._k_space is self:
-                row = self._session._get(TABLE, self.row_key(obj._k_key or b""))
+                row = self.lookup(self.row_key(obj._k_key or b""))
                 if row is not None:
                     self.read(obj._k_key or b"", row)
         further: dict[str, list[str]] = {}
@@ -126,7 +126,7 @@ class ObjectSpace(Space):
         known: Any = self.known(id)
         if known is not None and known._k_state != CLEAN:
             return None if known._k_state == DELETED else known
-        row = self._session._get(TABLE, self.row_key(id))
+        row = self.lookup(self.row_key(id))
         return None if row is None else self.read(id, row)
 
     def shell_for(self, id: bytes, number: int) -> Any:
