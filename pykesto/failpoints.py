@@ -47,6 +47,7 @@ PLACES = {
     "recovery.accept": "the journal's end is found, and nothing was written",
     "recovery.segment": "the segment of the new generation is there",
     "recovery.publish": "recovery is through, and nothing is published",
+    "view.pin": "a process has seen which base is current, and does not pin it yet",
     "create.manifest": "all of a new database is there but MANIFEST",
 }
 RULES = {
@@ -67,7 +68,9 @@ RULES = {
     "checkpoint.durable": "a base holds nothing that is not durable in the journal",
     "checkpoint.reconcile": "who gets checkpoint.lock publishes a flip that a dead process left out",
     "checkpoint.copies": "a further base is made when readers pin both",
+    "checkpoint.reach": "a base that the journal no longer reaches is made by copy",
     "pins.alive": "only live processes pin",
+    "pins.again": "who pins a base looks again whether it is still current",
     "stamp.trust": "a base without the stamp that MANIFEST names is never trusted",
     "directory.sync": "a directory is synced after a name in it came, went or changed",
     "whole.sync": "a small file is synced before it takes its place",

@@ -19,10 +19,12 @@ from pykesto.journal.state cimport JournalState
 from bisect import bisect_left, insort
 from collections import deque
 
+from pykesto import failpoints as _failpoints
 from pykesto.engine.base import Base
 from pykesto.engine.content import unpack_commit
 from pykesto.engine import control as _words
 from pykesto.errors import ClosedError, StorageError
+from pykesto.failpoints import hit, off
 from pykesto.journal import Reader as JournalReader
 from pykesto.journal import SegmentGone
 
@@ -33,6 +35,7 @@ cdef enum:
 
 OVERLAY_BYTES_MAX = 512 << 20  # as much as a session may keep of the journal
 
+cdef bint ACTIVE = _failpoints.ACTIVE
 cdef Py_ssize_t CURRENT = _words.BASE_WORD
 cdef Py_ssize_t BASES = _words.PINNED_BASES
 cdef Py_ssize_t OLDEST_POSITION = _words.OLDEST
@@ -225,8 +228,10 @@ cdef class View:
         for _ in range(TRIES):
             word = self.current_word()
             if self.base is None or self.base_word != word or not self.base.users:
+                if ACTIVE:
+                    hit("view.pin")
                 self.publish_pins(word & 0xFF)
-                if self.current_word() != word:
+                if self.current_word() != word and not (ACTIVE and off("pins.again")):
                     continue  # flipped before the pin was seen: the base may be written already
             try:
                 if self.base is None or self.base_word != word:

@@ -2,12 +2,18 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 import pykesto
-from tests.processes import Worker, begin, open_database, put
+from pykesto import SnapshotExpired, failpoints
+from pykesto.engine import checkpoint as checkpoints
+from tests.processes import Worker, begin, open_database, put, read_all
 
 Start = Callable[[], Worker]
 
@@ -84,3 +90,93 @@ def test_the_dead_pin_nothing(database: Path, start_worker: Start) -> None:
                 s.table("people")["ann"] = {"age": age}
             assert db.checkpoint().done
         assert sorted(path.name for path in (database / "base").iterdir()) == ["0", "1"]
+
+
+def fill_and_checkpoint(db: pykesto.Database, times: int) -> None:
+    """More journal than the smallest segments hold, each time, and a base that follows."""
+    for turn in range(times):
+        for n in range(30):
+            with db.transaction() as s:
+                s.table("blobs")[turn, n] = {"content": bytes(10_000)}
+        while not db.checkpoint().done:
+            pass  # the background's was before it
+
+
+def test_a_base_that_the_journal_no_longer_reaches_is_made_by_copy(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "LEASE_BYTES", 1)
+    with pykesto.open(database, durability="process") as db:
+        fill_and_checkpoint(db, 6)
+        assert int(min(path.stem for path in (database / "journal").glob("*.kj"))) > 1
+        with db.session() as s:
+            assert len(s.table("blobs")) == 6 * 30
+        assert db.check().ok
+
+
+def commit_more(here: SimpleNamespace) -> None:
+    here.session.commit()
+
+
+def test_a_session_that_outlives_its_lease_can_not_commit_and_the_next_sees_all(
+    database: Path, start_worker: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "LEASE_BYTES", 1)
+    old = start_worker()
+    old.call(open_database, database)
+    old.call(put, "ann", {"age": 0})
+    old.call(begin)
+    old.call(stage, "bob", {"age": 1})
+    with pykesto.open(database, durability="process") as db:
+        fill_and_checkpoint(db, 6)
+        with db.transaction() as s:
+            s.table("people")["cid"] = {"age": 2}
+    with pytest.raises(SnapshotExpired):
+        old.call(commit_more)
+    old.call(begin)
+    assert old.call(read_all) == {"ann": {"age": 0}, "cid": {"age": 2}}
+
+
+def stage(here: SimpleNamespace, key: str, row: dict[str, int]) -> None:
+    here.session.table("people")[key] = row
+
+
+READ = """
+import pykesto, sys
+with pykesto.open(sys.argv[1]) as db, db.session() as s:
+    print(s.table("people")["ann"]["age"])
+"""
+CHECKPOINT = """
+import pykesto, sys
+with pykesto.open(sys.argv[1]) as db:
+    with db.transaction() as s:
+        s.table("people")["ann"]["age"] = 2
+    db.checkpoint()
+"""
+
+
+def stopped_at(place: str, program: str, database: Path) -> "subprocess.Popen[str]":
+    """A process that runs until it has stopped itself at a failpoint."""
+    rules = ",".join(filter(None, [os.environ.get(failpoints.VARIABLE), f"{place}=stop"]))
+    environment = os.environ | {failpoints.VARIABLE: rules}
+    command = [sys.executable, "-c", program, str(database)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+    return process
+
+
+def test_who_pins_a_base_too_late_takes_the_one_that_is_current(database: Path) -> None:
+    with pykesto.open(database) as db:
+        with db.transaction() as s:
+            s.table("people")["ann"] = {"age": 1}
+        reader = stopped_at("view.pin", READ, database)  # base 0 is current, and not pinned
+        assert db.checkpoint().done
+        writer = stopped_at("checkpoint.begin", CHECKPOINT, database)  # base 1 is, and base 0 about to be written
+        while True:  # it stops again each time that it passes there
+            reader.send_signal(signal.SIGCONT)
+            status = os.waitpid(reader.pid, os.WUNTRACED)[1]
+            if not os.WIFSTOPPED(status):
+                break
+        writer.kill()
+        writer.communicate()
+        assert (os.waitstatus_to_exitcode(status), reader.communicate()[0]) == (0, "2\n")

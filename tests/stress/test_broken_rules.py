@@ -38,6 +38,8 @@ FOUND_BY = {
     "checkpoint.copies": (
         "tests/engine/test_snapshots.py::test_readers_that_pin_every_base_get_a_further_one_made_that_goes_away_after_them"
     ),
+    "checkpoint.reach": "tests/engine/test_rules.py::test_a_base_that_the_journal_no_longer_reaches_is_made_by_copy",
+    "pins.again": "tests/engine/test_rules.py::test_who_pins_a_base_too_late_takes_the_one_that_is_current",
     "pins.alive": "tests/engine/test_rules.py::test_the_dead_pin_nothing",
     "directory.sync": f"{CUTS}[commits]",
     "whole.sync": f"{CUTS}[commits]",
