@@ -17,3 +17,4 @@ cdef class GroupSync:
     cdef int sync_as_leader(self) except -1
     cdef int sync_to_end(self) except -1
     cdef int write_all_again(self) except -1
+    cdef int refuse_removed(self, list segments) except -1

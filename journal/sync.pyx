@@ -11,6 +11,8 @@ from libc.stdint cimport uint64_t
 from pykesto.journal.segment cimport Segment
 from pykesto.journal.state cimport JournalState
 
+import errno
+import os
 import threading
 import time
 
@@ -118,6 +120,7 @@ cdef class GroupSync:
                     hit("journal.sync")
                 for segment in segments:
                     segment.sync()
+                self.refuse_removed(segments)
             except StorageError as error:
                 self.state.poison(error.errno or 0)
                 raise
@@ -125,6 +128,17 @@ cdef class GroupSync:
                 hit("journal.synced")
             self.state.publish_durable(end)
             self.state.count_sync()
+        return 0
+
+    cdef int refuse_removed(self, list segments) except -1:
+        """StorageError if the newest segment has no name any more: what was synced is nowhere. Older ones may go."""
+        if segments and os.fstat(segments[-1].fd).st_nlink == 0 and segments[-1].number == self.state.segment:
+            raise StorageError(
+                f"{segments[-1].path} was removed while the database is in use",
+                errno=errno.ENOENT,
+                path=str(segments[-1].path),
+                hint="what was committed after the last checkpoint may be lost; restore a backup, or repair",
+            )
         return 0
 
     def not_durable(self):

@@ -62,7 +62,8 @@ class Layout:
 
     def refuse_network(self) -> None:
         """StorageError if the directory, or that in which it is to be, is on a network file system."""
-        place = next(path for path in (self.directory, *self.directory.parents) if path.exists())
+        with translated("look at", self.directory):
+            place = next(path for path in (self.directory, *self.directory.parents) if path.exists())
         if name := network_of(place):
             raise StorageError(
                 f"{self.directory} is on {name}: locks and shared memory are not dependable over a network",
