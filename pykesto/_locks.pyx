@@ -202,6 +202,10 @@ cdef class ProcessLock:
         """Whether this thread has the lock."""
         return self.owner == PyThread_get_thread_ident()
 
+    def adopt(self):
+        """Have this thread be the one that lets go; the one that took it knows."""
+        self.owner = PyThread_get_thread_ident()
+
     def let_go(self):
         """Give the lock back before its block ends, if this thread has it."""
         self.give_mine()

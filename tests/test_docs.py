@@ -66,6 +66,11 @@ def test_the_examples_of_a_document_run_as_they_stand(document: str, tmp_path: P
     assert run_in(tmp_path, run_document, document) == 0
 
 
+def test_the_example_for_zodb_runs_as_it_stands(tmp_path: Path) -> None:
+    pytest.importorskip("ZODB")
+    assert run_in(tmp_path, run_document, "docs/zodb.md") == 0
+
+
 def test_the_first_program_of_the_readme_is_the_one_in_examples() -> None:
     assert blocks("README.md")[0] == (ROOT / "examples" / "first.py").read_text()
 
