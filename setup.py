@@ -30,6 +30,7 @@ WRAPPED = (
     *("tcbsencode", "tcbsdecode"),
     *("tcbdbput", "tcbdbputcat", "tcbdbputdup", "tcbdbout", "tcbdbget3", "tcbdboptimize"),
     *("tcbdbcurfirst", "tcbdbcurlast", "tcbdbcurjump", "tcbdbcurjumpback", "tcbdbcurnext", "tcbdbcurprev"),
+    "tcbdbcurout",
 )
 
 

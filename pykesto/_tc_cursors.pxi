@@ -21,7 +21,8 @@ cdef class IndexCursor:
     cdef bytes name
     cdef BDBCUR *cursor
     cdef uint64_t changes
-    cdef uint64_t given  # entries since it sought: more than there are mean that leaves lead in a circle
+    cdef uint64_t given  # entries in this direction: more than there are mean that leaves lead in a circle
+    cdef bint forward
 
     def __init__(self, Table table not None, bytes name not None):
         self.table, self.name = table, name
@@ -122,6 +123,7 @@ cdef class IndexCursor:
         cdef const char *key
         cdef int value_size, key_size
         cdef TDBIDX *index
+        cdef bint forward = step == tcbdbcurnext
         cdef int suffix = 3 if self.name else 0  # a NUL and two bytes of the key's hash
         self.table._enter()
         try:
@@ -142,7 +144,8 @@ cdef class IndexCursor:
                     break
             try:
                 index = self.table._index(self.name)
-                self.given += len(entries)
+                self.given = len(entries) + (self.given if self.forward == forward else 0)
+                self.forward = forward
                 if self.given > (<TCBDB *>index.db).rnum:
                     note_damage((<TCBDB *>index.db).hdb, 0)
                 self.table._check_read("seek", len(entries) == count, tcbdbecode(<TCBDB *>index.db))

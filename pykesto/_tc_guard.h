@@ -106,14 +106,16 @@ enum { KESTO_NODES_MAX = 60, KESTO_LEAVES_MAX = 1 << 16 };
 static __thread struct {
     int nodes;      /* one after the other: the library has room for 64 */
     int leaves;     /* in one call, or one step of a cursor: a few, unless they are empty */
+    bool sound;     /* they were walked through, as the library is about to do at length */
     bool stopped;   /* what is asked for now was refused */
-    uint64_t steps; /* of the cursor, since it was put somewhere */
+    uint64_t steps; /* since this cursor was put somewhere, or a call of ours began */
+    const BDBCUR *cursor;
 } kesto_walk;
 
 static inline void kesto_begin_walk(void)
 {
     kesto_walk.nodes = kesto_walk.leaves = 0;
-    kesto_walk.stopped = false;
+    kesto_walk.stopped = kesto_walk.sound = false;
     kesto_walk.steps = 0;
 }
 
@@ -130,7 +132,7 @@ const void *__wrap_tcmapget3(TCMAP *map, const void *key, int key_size, int *siz
         kesto_walk.stopped = ++kesto_walk.nodes > KESTO_NODES_MAX;
     } else {
         kesto_walk.nodes = 0;
-        kesto_walk.stopped = ++kesto_walk.leaves > KESTO_LEAVES_MAX;
+        kesto_walk.stopped = !kesto_walk.sound && ++kesto_walk.leaves > KESTO_LEAVES_MAX;
     }
     return kesto_walk.stopped ? NULL : __real_tcmapget3(map, key, key_size, size);
 }
@@ -158,9 +160,15 @@ KESTO_BEFORE(bool, tcbdbcurjump, (BDBCUR * cursor, const void *key, int size), (
 KESTO_BEFORE(bool, tcbdbcurjumpback, (BDBCUR * cursor, const void *key, int size), (cursor, key, size),
              kesto_begin_walk())
 
+KESTO_BEFORE(bool, tcbdbcurout, (BDBCUR * cursor), (cursor), kesto_begin_walk())
+
 static bool kesto_step(BDBCUR *cursor)
 {
     kesto_walk.nodes = kesto_walk.leaves = 0;
+    if (cursor != kesto_walk.cursor) {
+        kesto_walk.cursor = cursor;
+        kesto_walk.steps = 0;
+    }
     if (++kesto_walk.steps <= cursor->bdb->rnum)
         return true;
     cursor->id = 0; /* it stands nowhere */
@@ -415,7 +423,12 @@ bool __wrap_tcbdboptimize(TCBDB *bdb, int32_t lmemb, int32_t nmemb, int64_t bnum
     for (bool more = __wrap_tcbdbcurfirst(cursor); more; more = __wrap_tcbdbcurnext(cursor))
         continue;
     tcbdbcurdel(cursor);
-    return !kesto_damaged.found && __real_tcbdboptimize(bdb, lmemb, nmemb, bnum, apow, fpow, opts);
+    if (kesto_damaged.found)
+        return false;
+    kesto_walk.sound = true;
+    bool done = __real_tcbdboptimize(bdb, lmemb, nmemb, bnum, apow, fpow, opts);
+    kesto_begin_walk();
+    return done;
 }
 
 #pragma GCC visibility pop

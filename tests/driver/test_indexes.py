@@ -3,6 +3,7 @@
 import bisect
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -153,3 +154,27 @@ def test_a_cursor_notices_changes(table: tc.Table) -> None:
         cursor.next_batch(1)
     with pytest.raises(UsageError, match="no index"):
         cursor.seek(b"")
+
+
+def test_a_cursor_may_go_to_and_fro(table: tc.Table) -> None:
+    table.create_index("n")
+    table.update((b"%d" % i, {b"n": b"%02d" % i}) for i in range(20))
+    cursors = [table.index_cursor(b"n") for _ in range(2)]
+    for cursor in cursors:
+        assert cursor.seek(b"05")
+    for _ in range(30):
+        for cursor in cursors:
+            assert [key for _, key in cursor.next_batch(5)] == [b"5", b"6", b"7", b"8", b"9"]
+            assert [key for _, key in cursor.prev_batch(5)] == [b"10", b"9", b"8", b"7", b"6"]
+
+
+@pytest.mark.parametrize("kind", ["lexical", "token"])
+def test_a_large_index_is_rebuilt(table: tc.Table, kind: Any) -> None:
+    """Of more entries than what bounds a single walk through pages."""
+    table.apply_raw([(b"%d" % i, b"\x01n\x05%05d" % i) for i in range(36_000)])
+    table.create_index("n", kind)
+    table.optimize_index("n")
+    column = table.query.col("n")
+    query = column.startswith("0") if kind == "lexical" else column.any_word("00017")
+    assert query.count() == (10_000 if kind == "lexical" else 1)
+    assert "using an index" in query.hint
