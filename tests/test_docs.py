@@ -59,7 +59,8 @@ def run_first(directory: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/coming-from.md", "docs/tutorial.md", "docs/driver.md", "docs/isolation.md"]
+    "document",
+    ["README.md", "docs/coming-from.md", "docs/tutorial.md", "docs/driver.md", "docs/isolation.md", "docs/queries.md"],
 )
 def test_the_examples_of_a_document_run_as_they_stand(document: str, tmp_path: Path) -> None:
     assert blocks(document), f"{document} has no example"

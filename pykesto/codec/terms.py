@@ -116,15 +116,17 @@ def _elements(value: Any) -> Iterator[bytes]:
             yield UNORDERED
 
 
-def words(value: Any) -> list[str]:
-    """The words of a text, or of the texts in a list, tuple or set, as they are compared: without regard to case.
-
-    `value` is as `decode_stored` gives it.
-    """
+def texts(value: Any) -> list[str]:
+    """A text, or the texts in a list, tuple or set. `value` is as `decode_stored` gives it."""
     if isinstance(value, Unknown) and value.equal:
         value = value.value
     if isinstance(value, str):
-        return _WORD.findall(unicodedata.normalize("NFKC", value).casefold())
+        return [value]
     if isinstance(value, _TEXTS):
-        return [word for item in value if not isinstance(item, _TEXTS) for word in words(item)]
+        return [text for item in value if not isinstance(item, _TEXTS) for text in texts(item)]
     return []
+
+
+def words(value: Any) -> list[str]:
+    """The words of a text, or of the texts in a list, tuple or set, as they are compared: without regard to case."""
+    return [word for text in texts(value) for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold())]

@@ -3,5 +3,6 @@
 from .aggregates import agg
 from .expressions import Column, Condition, col
 from .query import Query
+from .search import Hit
 
-__all__ = ["Column", "Condition", "Query", "agg", "col"]
+__all__ = ["Column", "Condition", "Hit", "Query", "agg", "col"]

@@ -149,7 +149,7 @@ def decoded_value(path: str, encoded: bytes) -> Any:
     return decode_key(encoded) if path in KEY_COLUMNS else decode(encoded)
 
 
-def _stored_value(path: str, encoded: bytes) -> Any:
+def stored_value(path: str, encoded: bytes) -> Any:
     """What an index of words takes them from."""
     return decode_key(encoded) if path in KEY_COLUMNS else decode_stored(encoded)
 
@@ -211,7 +211,7 @@ class HasWords(Condition):
 
     def matches(self, key: bytes, image: bytes) -> bool:
         value = encoded_value(self.column, key, image)
-        found = set() if value is None else set(words(_stored_value(self.column, value)))
+        found = set() if value is None else set(words(stored_value(self.column, value)))
         return found.issuperset(self.words) and all(
             any(word.startswith(beginning) for word in found) for beginning in self.beginnings
         )
@@ -409,7 +409,7 @@ class Column:
             raise TypeError("any() takes conditions on the keys of a dict, such as col('price') > 10")
         return AnyElement(self._name, conditions[0] if len(conditions) == 1 else And(conditions))
 
-    def has_words(self, text: str) -> Condition:
+    def has_words(self, text: str) -> HasWords:
         """A text with all of these words, in any order, without regard to case; "begin*" is the beginning of one.
 
         Looks at str, and at the strs in a list, tuple or set. An index `create_index(column, kind="text")` serves it.

@@ -22,12 +22,15 @@ from .expressions import (
     Column,
     Computed,
     Condition,
+    HasWords,
     Match,
     encoded,
     encoded_value,
     name_of,
     operands,
+    stored_value,
 )
+from .search import Hit, Wanted, scores, snippet
 
 T = TypeVar("T")
 
@@ -228,6 +231,57 @@ class Query(Generic[T]):
         names = [self._column(column) for column in columns]
         return [tuple([self._value(*match, name) for name in names]) for match in self._execution().all()]
 
+    def search(
+        self, column: str | Column, text: str, *, width: int = 160, mark: tuple[str, str] = ("[", "]")
+    ) -> list[Hit[T]]:
+        """What has all of some words in a text column, as `has_words` has it: the best first, within offset and limit.
+
+        A word counts for more the more often a text has it, the shorter the text is, and the fewer rows have it. Ties
+        go by key.
+
+        Args:
+            width: of a snippet, in characters.
+            mark: what comes before and after each word in a snippet.
+
+        UsageError: there is no word in `text`; or the query has an order of its own.
+
+        Example:
+            >>> import pykesto
+            >>> with pykesto.temporary() as db, db.transaction() as s:
+            ...     notes = s.table("notes")
+            ...     notes[1] = {"text": "A small boat."}
+            ...     notes[2] = {"text": "Boats, and a boat."}
+            ...     [(hit.item.k_key, hit.snippet) for hit in notes.query.search("text", "boat*")]
+            [(2, '[Boats], and a [boat].'), (1, 'A small [boat].')]
+        """
+        if self._order or self._after is not None:
+            raise UsageError(
+                "search() has an order of its own: by how well a text fits",
+                hint="leave order_by() and after() out, or ask .col(...).has_words(...)",
+            )
+        _natural(width, "width")
+        condition = Column(name_of(column)).has_words(text)
+        wanted = Wanted(condition.words, condition.beginnings)
+        matches = list(self.where(condition)._with(_limit=None, _offset=0)._matches())
+        values = [self._stored(*match, self._column(column)) for match in matches]
+        found = zip(scores(values, wanted, self._rows_with(condition)), matches, values, strict=True)
+        ranked = sorted(found, key=lambda one: (-one[0], one[1][0]))
+        stop = None if self._limit is None else self._offset + self._limit
+        hits = ((self._source.item(*match), score, value) for score, match, value in ranked[self._offset : stop])
+        return [
+            Hit(item, score, snippet(value, wanted, width, mark)) for item, score, value in hits if item is not None
+        ]
+
+    def _rows_with(self, condition: HasWords) -> dict[str, int]:
+        """How many rows of all have each word, or one that begins so."""
+        names = [*condition.words, *(f"{one}*" for one in condition.beginnings)]
+        every = self._with(_conditions=(), _filters=(), _limit=None, _offset=0)
+        return {name: every.where(Column(condition.column).has_words(name)).count() for name in names}
+
+    def _stored(self, key: bytes, row: Row, column: str) -> Any:
+        value = encoded_value(column, key, row.image)
+        return None if value is None else stored_value(column, value)
+
     def delete(self) -> int:
         """Delete what the query finds; how many."""
         items = list(self)
@@ -236,15 +290,35 @@ class Query(Generic[T]):
         return len(items)
 
     def update(self, **values: Any) -> int:
-        """Set columns of what the query finds, `col("n") + 1` computing from the old value; how many."""
-        matches = [(self._source.item(*match), match) for match in self._matches()]
-        for item, match in matches:
-            for column, value in values.items():
-                if isinstance(value, Computed):
-                    value = value.compute(self._value(*match, self._column(value.column)))
-                if item is not None:
+        """Set columns of what the query finds, `col("n") + 1` computing from the old value; how many.
+
+        Where there is no old value, or None, nothing is computed and the column stays as it is. UsageError, before
+        anything is changed: something can't be computed.
+        """
+        matches = list(self._matches())
+        changes = [self._computed(match, values) for match in matches]
+        for match, columns in zip(matches, changes, strict=True):
+            item = self._source.item(*match)
+            if item is not None:
+                for column, value in columns.items():
                     self._source.set(item, column, value)
         return len(matches)
+
+    def _computed(self, match: Match, values: dict[str, Any]) -> dict[str, Any]:
+        """What `update` sets."""
+        found = {}
+        for column, value in values.items():
+            if isinstance(value, Computed):
+                old = self._value(*match, self._column(value.column))
+                if old is None:
+                    continue
+                try:
+                    value = value.compute(old)
+                except (TypeError, ArithmeticError) as error:
+                    key = decode_key(match[0])
+                    raise UsageError(f"update of {column!r}, of {old!r:.60} in {key!r}: {error}") from error
+            found[column] = value
+        return found
 
     def _present(self, column: str | Column) -> list[Any]:
         """A column's values, but None."""
