@@ -88,9 +88,9 @@ def originals(directory: Path) -> list[Original]:
         make("indexed", directory / "indexed", count=400, indexed=True, bnum=200),
         make("small offsets", directory / "offsets", count=300, indexed=True, bnum=100, large=False, apow=0),
         make("compressed", directory / "compressed", count=200, indexed=True, bnum=100, deflate=True),
-        make("tcbs", directory / "tcbs", count=200, indexed=True, bnum=100, tcbs=True),
+        make("tcbs", directory / "tcbs", count=30, indexed=True, bnum=100, tcbs=True),
         make("bzip", directory / "bzip", count=100, indexed=False, bnum=100, bzip=True),
-        make("long", directory / "long", count=4000, indexed=True, bnum=5000),
+        make("long", directory / "long", count=1500, indexed=True, bnum=2000),
     ]
     return [*made, killed(made[1], directory / "killed")]
 

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pickle
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -218,6 +219,36 @@ def test_blocks_are_allocated_before_they_are_written_through_the_map(closed: Pa
     with tc.Table(closed, "w"):
         status = closed.stat()
         assert status.st_blocks * 512 >= status.st_size
+
+
+@pytest.mark.parametrize("map_bytes", [1 << 12, 20_000, 1 << 17])
+def test_a_file_may_outgrow_its_map(path: Path, map_bytes: int) -> None:
+    """Rows lie in the map, behind it and across its end."""
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    chooser = random.Random(seed)
+    expected: dict[bytes, dict[bytes, bytes]] = {}
+    table = tc.Table(path, "n", bnum=50, map_bytes=map_bytes)
+    table.create_index("n")
+    for _ in range(3):
+        for _ in range(300):
+            key = b"%d" % chooser.randrange(300)
+            if chooser.random() < 0.2:
+                assert table.pop(key, None) == expected.pop(key, None)
+            else:
+                row = {b"n": b"%d" % chooser.randrange(9), b"v": chooser.randbytes(chooser.choice([3, 100, 3000]))}
+                table[key] = expected[key] = row
+            assert table.get(key) == expected.get(key)
+        table.begin()
+        table.update({b"lost %d" % i: {b"n": b"x", b"v": bytes(2000)} for i in range(50)})
+        table.abort()
+        assert dict(table.items()) == expected
+        assert set(table.query.col("n").equals("3")) == {key for key, row in expected.items() if row[b"n"] == b"3"}
+        table.defrag()
+        table.close()
+        assert tc.verify(path) == []
+        table = tc.Table(path, "w", map_bytes=map_bytes)
+    table.close()
 
 
 FULL = """
