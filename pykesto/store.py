@@ -21,7 +21,7 @@ from ._stored import Writes as Writes
 
 Durability = Literal["full", "process"]
 Isolation = Literal["serializable", "snapshot"]
-IndexKind = Literal["value", "each", "text"]
+IndexKind = Literal["value", "each", "text", "references"]
 
 
 SCOPE_COLUMN = "_"
@@ -33,7 +33,8 @@ class IndexDefinition:
     """An index of a table.
 
     `column`: a column or a path into nested values, or a tuple of several. `kind`: "value", "each" element of a list,
-    tuple or set, or the words of a "text". `where`: only rows that have this column.
+    tuple or set, the words of a "text", or the "references" in a value, at any depth. `where`: only rows
+    that have this column.
 
     `unique`: no two rows have an equal value there. With a `scope` that goes for rows whose SCOPE_COLUMN is one of
     these numbers, on behalf of `owner`, and several owners may have rules of their own for one column.

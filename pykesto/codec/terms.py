@@ -7,6 +7,7 @@
 - Each element of a list, tuple, set or frozenset, each key of a dict: its core. What else `contains` may find
   something in, such as a str, is UNORDERED: look into the row.
 - Words of a text: the core of each, as `words` gives it.
+- References in a value, at any depth: the core of each.
 
 No scalar's core holds a NUL, so terms are in the order of values, column by column. What is of a registered type is
 taken as it is stored, so that a row has the same terms in every process, whatever is registered there.
@@ -16,11 +17,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from ..errors import CodecError
-from ._codec import Unknown, decode_stored, encode, encode_key, find_column, is_scalar_encoding, range_of
+from ._codec import Reference, Unknown, decode_stored, encode, encode_key, find_column, is_scalar_encoding, range_of
 
 UNORDERED = b"\xff"
 MISSING = b"\x02"
@@ -76,8 +77,7 @@ def _terms(image: bytes, index: Indexed) -> tuple[bytes, ...]:
     if encoded is None:
         return ()
     value = decode_stored(encoded)
-    found = _elements(value) if index.kind == "each" else map(encode_key, words(value))
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(_PARTS[index.kind](value)))
 
 
 def _plain(image: bytes, path: str) -> tuple[bytes, ...]:
@@ -130,3 +130,23 @@ def texts(value: Any) -> list[str]:
 def words(value: Any) -> list[str]:
     """The words of a text, or of the texts in a list, tuple or set, as they are compared: without regard to case."""
     return [word for text in texts(value) for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold())]
+
+
+def _words(value: Any) -> Iterator[bytes]:
+    return map(encode_key, words(value))
+
+
+def _references(value: Any) -> Iterator[bytes]:
+    if type(value) is Reference:
+        yield encode_key(value)
+    elif isinstance(value, dict):
+        for pair in value.items():
+            yield from _references(pair)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for item in value:
+            yield from _references(item)
+    elif isinstance(value, Unknown):
+        yield from _references(value.value)
+
+
+_PARTS: dict[str, Callable[[Any], Iterator[bytes]]] = {"each": _elements, "text": _words, "references": _references}

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 from ..codec import Reference, decode, encode, parse_columns, range_of
 from ..query import Column, Condition
-from ..query.expressions import KEY_COLUMNS, And, InRanges, encoded_value
+from ..query.expressions import KEY_COLUMNS, AmongReferences, And, InRanges, Test, encoded_value
 from ..store import SCOPE_COLUMN
-from ._objects import UNSTORED, freeze
+from ._objects import UNSTORED, Stored, freeze
 
 STEP = "\x1f"  # in a column's name: what follows is an attribute of the object referred to
 _FEW = 64  # so many references are looked up in an index, each by itself
@@ -76,12 +76,13 @@ class RefersTo(Condition):
 
 
 @dataclass(frozen=True, slots=True)
-class ContainsAny(Condition):
-    """The column's value is a container with a reference to one of some objects in it."""
+class ContainsAny(AmongReferences):
+    """The column's value is a container with a reference to one of some objects in it; `itself`: or is one."""
 
     column: str
     references: frozenset[Reference]
     text: str
+    itself: bool = False
 
     def matches(self, key: bytes, image: bytes) -> bool:
         encoded = encoded_value(self.column, key, image)
@@ -89,7 +90,7 @@ class ContainsAny(Condition):
         if isinstance(value, dict):
             value = value.values()
         elif not isinstance(value, (list, tuple, set, frozenset)):
-            return False
+            return self.itself and type(value) is Reference and value in self.references
         return any(type(item) is Reference and item in self.references for item in value)
 
     def __str__(self) -> str:
@@ -146,6 +147,8 @@ class Resolver:
                 return self._through(first, replace(condition, column=rest), str(condition))  # type: ignore[type-var]
             if isinstance(condition, AnyOf):
                 return self._any_of(condition)
+            if isinstance(condition, Test) and isinstance(condition.operand, Stored):
+                return replace(condition, column=self.column(name), operand=Reference(condition.operand._k_key or b""))
             return replace(condition, column=self.column(name))  # type: ignore[type-var]
         return self._parts(condition)
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..codec import Reference, decode_row
 from ..errors import UsageError
-from ..query import Column, Condition
-from ..query.expressions import Or
+from ..query import Condition
 from ._objects import DELETED
 from .columns import ContainsAny
 from .fields import OnDelete
@@ -22,9 +21,7 @@ if TYPE_CHECKING:
 
 def refers_to(stored: str, obj: Persistent) -> Condition:
     """The attribute is a reference to the object, or a container with one in it."""
-    reference = Reference(obj._k_key or b"")
-    inside = ContainsAny(stored, frozenset([reference]), f"{stored} contains {obj!r}")
-    return Or((Column(stored).equals(reference), inside))
+    return ContainsAny(stored, frozenset([Reference(obj._k_key or b"")]), f"{stored} refers to {obj!r}", itself=True)
 
 
 def declared(*policies: OnDelete) -> Iterator[tuple[type[Persistent], str, OnDelete]]:

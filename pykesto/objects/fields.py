@@ -13,6 +13,7 @@ from ..rows import MergePolicy
 from . import _objects
 
 UNSET: Any = _objects.UNSET
+Index = bool | Literal["each", "text", "references"]
 OnDelete = Literal["restrict", "nullify", "cascade"]
 
 
@@ -20,7 +21,7 @@ OnDelete = Literal["restrict", "nullify", "cascade"]
 class Field:
     """What `field()` says of an attribute."""
 
-    index: bool = False
+    index: Index = False
     unique: bool = False
     default: Any = UNSET
     default_factory: Callable[[], Any] | None = None
@@ -38,7 +39,7 @@ class Field:
 
 def field(
     *,
-    index: bool = False,
+    index: Index = False,
     unique: bool = False,
     default: Any = UNSET,
     default_factory: Callable[[], Any] | None = None,
@@ -52,7 +53,9 @@ def field(
     """An attribute with an index, a unique value, or a default made anew for each object.
 
     Args:
-        index: keep an index, so that queries on the attribute need no scan. It serves comparisons, not `contains`.
+        index: keep an index, so that queries on the attribute need no scan. True: of its values, for comparisons and
+            orders. "each": of the elements of a list, tuple or set, for `contains`; "text": of words, for `has_words`;
+            "references": of the objects that it refers to, for `any` and `session.referrers`.
         unique: no two objects of this class and those below it may have an equal value; None never collides. Implies
             an index.
         default: the value of objects that were given none; not a list, dict or set.
@@ -60,7 +63,8 @@ def field(
         transient: never stored; loaded objects have the default.
         on_delete: what deleting the object that this attribute refers to does, whether alone or in a list, tuple or
             set: "restrict" refuses the deletion, "nullify" sets None or removes the item, "cascade" deletes the
-            object that refers, too. Implies an index. None: the reference dangles; touching it is a KeyError.
+            object that refers, too. Implies indexes of values and of references. None: the reference dangles; touching
+            it is a KeyError.
         was: the name that the attribute had when it was first stored; it goes on being stored under that.
         weak: the attribute refers to an object, or has a list or set of them, without storing them with it; what was
             deleted is None when the object is loaded, or not in the container. Queries see a weak reference as a UUID.
@@ -83,6 +87,10 @@ def field(
         raise UsageError(f"on_delete is {on_delete!r}; it must be one of 'restrict', 'nullify', 'cascade'")
     if merge is not None and merge not in POLICIES:
         raise UsageError(f"merge is {merge!r}; it must be one of {', '.join(map(repr, POLICIES))}")
+    if index not in (True, False, "each", "text", "references"):
+        raise UsageError(f"index is {index!r}; it must be True, False, 'each', 'text' or 'references'")
+    if isinstance(index, str) and (unique or on_delete is not None):
+        raise UsageError(f"an index of {index} goes neither with unique nor with on_delete, which has its own")
     refuse_mutable(default)
     return Field(
         index or unique or on_delete is not None,

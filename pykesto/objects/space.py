@@ -206,9 +206,9 @@ class ObjectSpace(Space):
         wanted = [_CLASS_INDEX]
         for cls in {type(obj)._k_class for obj in self._changed.values()}:
             wanted += self._indexes_of(cls)
-        have = {(index.column, index.owner): index for index in self._session._begin().indexes(TABLE)}
+        have = {(index.name, index.owner): index for index in self._session._begin().indexes(TABLE)}
         for index in wanted:
-            known = have.get((index.column, index.owner))
+            known = have.get((index.name, index.owner))
             if known is None or not set(index.scope) <= set(known.scope):
                 self._session._change_schema(SchemaChange("create_index", TABLE, index))
 
@@ -217,7 +217,9 @@ class ObjectSpace(Space):
         for name, of in cls._k_attributes.items():
             if of.index and not of.transient:
                 column = self._catalog.column(of.was or name)
-                yield IndexDefinition(column)
+                yield IndexDefinition(column, kind="value" if of.index is True else of.index)
+                if of.on_delete:
+                    yield IndexDefinition(column, kind="references")
                 if of.unique:
                     bases = [c for c in cls.__mro__ if issubclass(c, Persistent) and name in c._k_attributes]
                     scope = tuple(self._catalog.numbers_of(cls._k_names))

@@ -15,7 +15,17 @@ from decimal import Decimal
 from typing import Any, ClassVar, NoReturn
 from uuid import UUID
 
-from ..codec import decode, decode_key, encode, encode_row, family_range, is_scalar_encoding, prefix_range, range_of
+from ..codec import (
+    Reference,
+    decode,
+    decode_key,
+    encode,
+    encode_row,
+    family_range,
+    is_scalar_encoding,
+    prefix_range,
+    range_of,
+)
 from ..codec._codec import decode_stored
 from ..codec.terms import EVERY, value_at, words
 from ..errors import UsageError
@@ -199,6 +209,14 @@ class Test(Condition):
 
     def __str__(self) -> str:
         return self.text
+
+
+class AmongReferences(Condition):
+    """A condition that only values with one of some references in them meet: an index of references finds these."""
+
+    __slots__ = ()
+    column: str
+    references: frozenset[Reference]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from ..store import IndexDefinition, Snapshot, index_name
 from .expressions import (
     KEY_COLUMNS,
     All,
+    AmongReferences,
     And,
     AnyElement,
     Condition,
@@ -29,6 +30,7 @@ from .expressions import (
 
 ENTRY_COST = 0.1  # of an entry of an index, where a row that is read and tested costs 1
 _EVERYTHING = (EVERY,)
+_LOOKED_UP = (AmongReferences, Exists, HasWords, InRanges, Test)
 _MARKED = (UNORDERED, UNORDERED + b"\0")
 
 
@@ -303,7 +305,7 @@ class _Planner:
 
     def _lookups(self, parts: list[Condition]) -> Iterator[Access]:
         """What each index can give."""
-        columns = {part.column: None for part in parts if isinstance(part, (InRanges, Test, Exists, HasWords))}
+        columns = {part.column: None for part in parts if isinstance(part, _LOOKED_UP)}
         if not columns:
             return
         seen = set()
@@ -321,6 +323,8 @@ class _Planner:
             yield from self._elements(index, parts)
         elif index.kind == "text":
             yield from self._texts(index, parts)
+        elif index.kind == "references":
+            yield from self._referring(index, parts)
         elif len(index.columns) > 1:
             yield from self._joined(index, parts)
         else:
@@ -346,6 +350,13 @@ class _Planner:
                 marked = self.snapshot.estimate(self.table, index.name, *_MARKED) > 0
                 ranges = ((core, core + b"\0"), _MARKED) if marked else ((core, core + b"\0"),)
                 yield self._lookup(index, ranges, () if marked else (part,), repeats=marked)
+
+    def _referring(self, index: IndexDefinition, parts: list[Condition]) -> Iterator[Lookup]:
+        """Rows with one of some references in the column, which are then tested for where they have it."""
+        for part in parts:
+            if isinstance(part, AmongReferences) and part.column == index.columns[0]:
+                cores = sorted(map(encode_key, part.references))
+                yield self._lookup(index, tuple((core, core + b"\0") for core in cores), (), repeats=len(cores) > 1)
 
     def _texts(self, index: IndexDefinition, parts: list[Condition]) -> Iterator[Access]:
         """The rows that are listed under all of the words."""

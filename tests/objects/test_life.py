@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import pykesto
-from pykesto import ClosedError, ConcurrencyConflict, UsageError, is_loaded, state_of, url_of
+from pykesto import ClosedError, ConcurrencyConflict, UsageError, col, is_loaded, state_of, url_of
 
 
 class City(pykesto.Persistent, name="life.City"):
@@ -239,7 +239,54 @@ def test_a_weak_reference_does_not_store_and_is_none_after_the_deletion(db: pyke
         assert bob.likes is None and bob.knows == [bob]
 
 
+class Note(pykesto.Persistent, name="life.Note"):
+    text: str = pykesto.field(index="text", default="")
+    tags: list[Any] = pykesto.field(index="each", default_factory=list)
+    about: Any = pykesto.field(index="references", default=None)
+
+
+def test_elements_words_and_references_of_attributes_are_indexed(db: pykesto.Database) -> None:
+    with db.transaction() as s:
+        ann, bob = s.add(Owner(name="Ann")), s.add(Owner(name="Bob"))
+        s.add(Note(text="Feed the cat", tags=["home", ann], about=[1, {"x": (bob,)}]))
+        s.add(Note(text="Call her", tags=["work", bob], about={"who": ann}))
+        s.add(Note(text="Water the plants", tags=["home"], about=ann))
+    db.checkpoint()
+    with db.session() as s:
+        ann, bob = s.query(Owner).order_by("name")
+        notes = s.query(Note)
+        column: Any = Note
+        for query, texts in (
+            (notes.where(column.text.has_words("the")), ["Feed the cat", "Water the plants"]),
+            (notes.where(column.tags.contains("home")), ["Feed the cat", "Water the plants"]),
+            (notes.where(column.tags.contains(bob)), ["Call her"]),
+            (notes.where(column.about.any(Owner.name == "Ann")), ["Call her"]),
+            (s.referrers(ann, Note.about), ["Call her", "Water the plants"]),
+            (s.referrers(bob, Note.about), []),  # it is within what is within
+        ):
+            assert sorted(note.text for note in query) == texts
+            assert any(f"({kind})" in query.explain() for kind in ("text", "each", "references")), query.explain()
+        new = s.add(Note(text="New", about=bob))
+        assert list(s.referrers(bob, Note.about)) == [new]
+    for wrong in {"index": "words"}, {"index": "each", "unique": True}:
+        with pytest.raises(UsageError):
+            pykesto.field(**wrong)  # type: ignore[arg-type]
+
+
 # On delete
+
+
+def test_who_refers_to_what_is_deleted_is_found_by_an_index(db: pykesto.Database) -> None:
+    with db.transaction() as s:
+        owners = [s.add(Owner(name=f"o{n}")) for n in range(50)]
+        for owner in owners:
+            s.add(Letter(to=owner, copies=[owners[0], owners[1]]))
+    db.checkpoint()
+    with db.transaction() as s:
+        one = s.query(Owner).where(Owner.name == "o7").one()
+        assert "(references)" in s.referrers(one, Letter.to).explain()
+        s.delete(one)
+        assert s.query(Letter).where(col(Letter.to).is_none()).count() == 1
 
 
 def test_a_deletion_cascades_nullifies_and_is_restricted_as_declared(db: pykesto.Database) -> None:
