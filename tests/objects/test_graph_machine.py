@@ -21,21 +21,27 @@ class Node(pykesto.Persistent, name="graph.Node"):
     label: int = pykesto.field(index=True)
     weight: int = pykesto.field(index=True, default=0)
     friends: list = pykesto.field(default_factory=list)
-    boss: "Node" = None
+    tags: set = pykesto.field(default_factory=set)
+    visits: int = pykesto.field(merge="counter", default=0)
+    boss: "Node" = pykesto.field(on_delete="nullify", default=None)
 """,
     """
 class Node(pykesto.Persistent, name="graph.Node"):
     label: int = pykesto.field(index=True)
     heaviness: int = pykesto.field(index=True, default=0, was="weight")
     friends: list = pykesto.field(default_factory=list)
-    boss: "Node" = None
+    tags: set = pykesto.field(default_factory=set)
+    visits: int = pykesto.field(merge="counter", default=0)
+    boss: "Node" = pykesto.field(on_delete="nullify", default=None)
 """,
     """
 class Node(pykesto.Persistent, name="graph.Knot", formerly="graph.Node"):
     label: int = pykesto.field(index=True)
     heaviness: int = pykesto.field(index=True, default=0, was="weight")
     friends: list = pykesto.field(default_factory=list)
-    boss: "Node" = None
+    tags: set = pykesto.field(default_factory=set)
+    visits: int = pykesto.field(merge="counter", default=0)
+    boss: "Node" = pykesto.field(on_delete="nullify", default=None)
     parity: int
 
     @pykesto.upgrade(from_version=1)
@@ -76,6 +82,12 @@ def change_elsewhere(here: SimpleNamespace, path: str, number: int, label: int, 
         s.add(code.made(1000 + label + weight, leaf=True, friends=[node]))
 
 
+def visit_elsewhere(here: SimpleNamespace, path: str, number: int, label: int) -> None:
+    code = release(number)
+    with pykesto.open(path, durability="process") as db, db.transaction() as s:
+        s.query(code.Node).where(code.Node.label == label).one().visits += 1
+
+
 class Plain:
     """A node in plain Python."""
 
@@ -83,15 +95,18 @@ class Plain:
         self.label, self.leaf, self.weight = label, leaf, 0
         self.friends: list[Plain] = []
         self.boss: Plain | None = None
+        self.tags: set[int] = set()
+        self.visits = 0
 
     def told(self) -> tuple[Any, ...]:
-        return self.leaf, self.weight, [f.label for f in self.friends], self.boss and self.boss.label
+        friends = [friend.label for friend in self.friends]
+        return self.leaf, self.weight, self.tags, self.visits, friends, self.boss and self.boss.label
 
 
 def copied(nodes: dict[int, Plain]) -> dict[int, Plain]:
     made = {label: Plain(label, leaf=node.leaf) for label, node in nodes.items()}
     for label, node in nodes.items():
-        made[label].weight = node.weight
+        made[label].weight, made[label].visits, made[label].tags = node.weight, node.visits, set(node.tags)
         made[label].friends = [made[f.label] for f in node.friends]
         made[label].boss = made[node.boss.label] if node.boss else None
     return made
@@ -170,6 +185,36 @@ class Graphs(RuleBasedStateMachine):
         self.nodes[label].weight = weight
 
     @precondition(lambda self: self.nodes)
+    @rule(data=st.data(), tag=st.integers(0, 3), add=st.booleans())
+    def tag(self, data: Any, tag: int, add: bool) -> None:
+        """Changed in place."""
+        label = self.some(data)
+        for tags in self.node(label).tags, self.nodes[label].tags:
+            tags.add(tag) if add else tags.discard(tag)
+
+    @precondition(lambda self: self.nodes)
+    @rule(data=st.data(), weight=st.integers(0, 9))
+    def edit_detached(self, data: Any, weight: int) -> None:
+        """Taken out of the session, changed, and merged back into it."""
+        label = self.some(data)
+        self.commit()
+        node = self.node(label)
+        self.session.detach(node)
+        setattr(node, self.code.weight, weight)
+        self.nodes[label].weight = weight
+        assert self.session.merge(node) is self.node(label) is not node
+
+    @precondition(lambda self: self.nodes)
+    @rule(data=st.data(), again=st.booleans())
+    def refresh(self, data: Any, again: bool) -> None:
+        """What is not committed of one node is dropped."""
+        self.commit()
+        node = self.node(self.some(data))
+        setattr(node, self.code.weight, 77)
+        node.tags.add(77)
+        self.session.refresh(node)
+
+    @precondition(lambda self: self.nodes)
     @rule(data=st.data())
     def delete(self, data: Any) -> None:
         label = self.some(data)
@@ -179,7 +224,7 @@ class Graphs(RuleBasedStateMachine):
                 self.node(other.label).friends = [f for f in self.node(other.label).friends if f is not node]
                 other.friends = [f for f in other.friends if f is not plain]
             if other.boss is plain:
-                self.node(other.label).boss = other.boss = None
+                other.boss = None  # as declared
         self.session.delete(node)
 
     @precondition(lambda self: self.nodes)
@@ -242,6 +287,25 @@ class Graphs(RuleBasedStateMachine):
         self.next = max(self.next, added + 1)
         self.committed = copied(self.nodes)
 
+    @precondition(lambda self: self.nodes)
+    @rule(data=st.data())
+    def meet_another_process(self, data: Any) -> None:
+        """Both change one node: visits go together, weights conflict and are undone here."""
+        self.commit()
+        label = self.some(data)
+        self.node(label).visits += 1
+        self.worker.call(visit_elsewhere, str(self.path), self.number, label)
+        self.session.commit()
+        self.nodes[label].visits += 2
+        self.committed = copied(self.nodes)
+        setattr(self.node(label), self.code.weight, 88)
+        self.worker.call(visit_elsewhere, str(self.path), self.number, label)
+        with pytest.raises(pykesto.ConcurrencyConflict):
+            self.session.commit()
+        self.session.rollback()
+        self.nodes[label].visits += 1
+        self.committed = copied(self.nodes)
+
     # What is seen
 
     @invariant()
@@ -252,6 +316,8 @@ class Graphs(RuleBasedStateMachine):
             seen = (
                 isinstance(node, self.code.Leaf),
                 getattr(node, self.code.weight),
+                node.tags,
+                node.visits,
                 [friend.label for friend in node.friends],
                 node.boss and node.boss.label,
             )
@@ -280,6 +346,12 @@ class Graphs(RuleBasedStateMachine):
         friends = col(self.code.Node.friends).any(getattr(self.code.Node, weight) >= limit)
         assert labels(query.where(friends)) == expected(lambda p: any(f.weight >= limit for f in p.friends))
         assert labels(self.session.query(self.code.Leaf)) == expected(lambda p: p.leaf)
+        assert labels(query.where(col("tags").contains(limit))) == expected(lambda p: limit in p.tags)
+        if self.nodes:
+            node = query.order_by("label").first()
+            plain = self.nodes[node.label]
+            assert labels(self.session.referrers(node, self.code.Node.boss)) == expected(lambda p: p.boss is plain)
+            assert labels(self.session.referrers(node, "friends")) == expected(lambda p: plain in p.friends)
 
 
 @pytest.fixture
