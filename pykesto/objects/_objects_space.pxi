@@ -78,6 +78,16 @@ cdef class Space:
     cpdef forget(self, bytes id):
         self._known.pop(id, None)
 
+    def part_with(self, Stored obj not None):
+        """Let no other object that was read refer to this one any more: what the id means is another object then."""
+        others = [other for other in self.everyone() if holds(PyObject_GenericGetDict(other, NULL).values(), obj)]
+        for other in others:
+            if other is not obj and (<Stored>other)._k_state != clean_:
+                raise UsageError(f"{other!r} has changes, and refers to {obj!r}", hint="commit first")
+        for other in others:
+            if other is not obj:
+                self.unload(<Stored>other)
+
     def everyone(self):
         """All objects in memory."""
         objects = [<object>PyWeakref_GetObject(ref) for ref in self._known.values()]

@@ -33,6 +33,17 @@ cdef list tracked_items(list items, owner):
     return items
 
 
+cdef bint holds(values, Stored obj) except -1:
+    """Whether an object is among some values, or in containers there."""
+    for value in values:
+        if value is obj:
+            return True
+        if type(value) in HOLDERS and not isinstance(value, bytearray):
+            if holds(value, obj) or isinstance(value, dict) and holds(value.values(), obj):
+                return True
+    return False
+
+
 cdef bint is_shared(Stored obj):
     """Whether somebody else has a container of the object's in hand, of which changes must be seen."""
     cdef dict attributes = PyObject_GenericGetDict(obj, NULL)

@@ -85,6 +85,7 @@ def detach(space: ObjectSpace, obj: Persistent) -> None:
     if obj._k_state != CLEAN:
         raise UsageError(f"{obj!r} has changes that are not committed", hint="commit, or s.refresh() it, first")
     obj._k_load()
+    space.part_with(obj)
     space.forget(obj._k_key or b"")
     obj._k_space, obj._k_state = None, DETACHED
 

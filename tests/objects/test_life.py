@@ -191,6 +191,24 @@ def test_after_close_what_was_not_read_says_so(db: pykesto.Database) -> None:
         assert friend.name
 
 
+def test_nothing_in_the_session_refers_to_what_was_detached(db: pykesto.Database) -> None:
+    with db.session() as s:
+        chain(s, 2)
+        s.commit()
+        first = s.root["chain"]
+        friend = first.friends[0]
+        first.name = "changed"
+        with pytest.raises(UsageError, match="commit first"):
+            s.detach(friend)
+        s.commit()
+        s.detach(friend)
+        assert first.friends[0] is not friend and first.friends[0].name == "o1"
+        friend.name = "edited"
+        assert s.merge(friend) is first.friends[0]
+        s.commit()
+        assert first.friends[0].name == "edited"
+
+
 # Names in URLs
 
 
