@@ -149,7 +149,7 @@ def _meaning(text: str, condition: Any, column: str, test: Callable[[Any], bool]
     return Meaning(condition, lambda row: row.get(column, _ABSENT) is not _ABSENT and test(row[column]), text)
 
 
-def _contains(found: Any, item: Any) -> bool:
+def holds_item(found: Any, item: Any) -> bool:
     try:
         return bool(item in found)
     except (TypeError, ValueError):  # a number that is no byte is in no bytes
@@ -208,7 +208,7 @@ def conditions_on(column: str) -> st.SearchStrategy[Meaning]:
             made("endswith", lambda value, suffix: isinstance(value, type(suffix)) and value.endswith(suffix)),
             st.one_of(texts, st.binary(max_size=2)),
         ),
-        st.builds(made("contains", _contains), st.one_of(scalars, texts)),
+        st.builds(made("contains", holds_item), st.one_of(scalars, texts)),
         st.builds(
             made("matches", lambda value, pattern: isinstance(value, str) and bool(re.search(pattern, value))), patterns
         ),

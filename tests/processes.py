@@ -145,6 +145,21 @@ def delete(here: SimpleNamespace, key: object, table: str = "people") -> int:
         return number
 
 
+def toggle_index(db: pykesto.Database, table: str, columns: tuple[str, ...], options: dict[str, Any]) -> None:
+    """Create an index, or drop it if it is there."""
+    with db.transaction() as s:
+        rows = s.table(table)
+        there = {(index.columns, index.kind, index.where) for index in rows.indexes()}
+        if (columns, options.get("kind", "value"), options.get("where", "")) in there:
+            rows.drop_index(*columns, kind=options.get("kind", "value"), where=options.get("where", ""))
+        else:
+            rows.create_index(*columns, **options)
+
+
+def toggle_index_there(here: SimpleNamespace, table: str, columns: tuple[str, ...], options: dict[str, Any]) -> None:
+    toggle_index(here.db, table, columns, options)
+
+
 def read_all(here: SimpleNamespace, table: str = "people") -> dict[Any, dict[str, Any]]:
     """A table in the session that `begin` left."""
     rows = here.session.table(table)

@@ -127,8 +127,7 @@ class Query(Generic[T]):
 
     def _with(self, **changes: Any) -> Self:
         made = object.__new__(type(self))
-        made.__dict__.update(self.__dict__)
-        made.__dict__.update(changes)
+        made.__dict__ = {**self.__dict__, **changes}
         return made
 
     # Making a query

@@ -6,8 +6,10 @@ what it changes stays as it was left until the commit. It has snapshot isolation
 """
 
 import copy
+import re
 import shutil
 import tempfile
+import unicodedata
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,20 +19,59 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import pykesto
 from pykesto import ConcurrencyConflict, col
-from tests.model import Meaning, Shared, View, between, conditions, containers, keys, ordered
-from tests.processes import Worker, close_database, delete, open_database, put
+from pykesto.codec import encode
+from pykesto.query._run import core_of
+from tests.model import Meaning, Shared, View, between, conditions, containers, family, holds_item, keys, ordered
+from tests.processes import Worker, close_database, delete, open_database, put, toggle_index, toggle_index_there
 
 TABLES = ["one", "two"]
 COLUMNS = ["a", "b"]
 rows = st.dictionaries(st.sampled_from(COLUMNS), containers, max_size=2)
 which = st.sampled_from([0, 1])
 tables = st.sampled_from(TABLES)
+INDEXES: list[tuple[tuple[str, ...], dict[str, Any]]] = [
+    (("a",), {}),
+    (("b",), {}),
+    (("a.a",), {}),
+    (("a", "b"), {}),
+    (("b", "a.a", "a"), {}),
+    (("a",), {"kind": "each"}),
+    (("b",), {"kind": "text"}),
+    (("b",), {"where": "a"}),
+]
 FIXED = [  # asked after each step
     ordered("a", "ge", 0),
     ordered("b", "lt", "b"),
     between("a", 0, 2),
     Meaning(~(col("a") == 1) | col("b").exists(), lambda row: "b" in row or row.get("a") != 1, "not a == 1 or b"),
+    Meaning(
+        (col("a") == 1) & (col("b") >= 0),
+        lambda row: row.get("a") == 1 and family(row.get("b")) == "number" and row["b"] >= 0,
+        "a == 1 and b >= 0",
+    ),
+    Meaning(
+        col("a").exists() & col("b").is_none(), lambda row: "a" in row and row.get("b", 0) is None, "a, and b is None"
+    ),
+    Meaning(col("a").contains(1), lambda row: holds_item(row.get("a"), 1), "a contains 1"),
+    Meaning(col("a.a").exists(), lambda row: isinstance(row.get("a"), dict) and "a" in row["a"], "a.a exists"),
+    Meaning(
+        col("b").has_words("a*"),
+        lambda row: any(word.startswith("a") for text in texts_in(row.get("b")) for word in re.findall(r"\w+", text)),
+        "b has the words a*",
+    ),
 ]
+ORDERS: list[tuple[str, ...]] = [("a",), ("-a",), ("b", "-a"), ("-b", "a")]
+
+
+def texts_in(value: Any) -> list[str]:
+    """What `has_words` looks into, as it is compared."""
+    items = [value] if isinstance(value, str) else value if isinstance(value, (list, tuple, set, frozenset)) else []
+    return [unicodedata.normalize("NFKC", item).casefold() for item in items if isinstance(item, str)]
+
+
+def place(row: dict[str, Any], column: str) -> bytes:
+    """What a row is sorted by."""
+    return core_of(encode(row[column])) if column in row else b""
 
 
 class Undo(Exception):
@@ -191,13 +232,20 @@ class Sessions(RuleBasedStateMachine):
             self.worker.call(delete, key, table)
             self.shared.commit({table: {}}, {(table, key)})
 
-    @rule(table=tables, column=st.sampled_from(COLUMNS))
-    def an_index_comes_or_goes(self, table: str, column: str) -> None:
-        with self.db.transaction() as s:
-            if any(index.column == column for index in s.table(table).indexes()):
-                s.table(table).drop_index(column)
-            else:
-                s.table(table).create_index(column)
+    @rule(table=tables, index=st.sampled_from(INDEXES), elsewhere=st.booleans())
+    def an_index_comes_or_goes(
+        self, table: str, index: tuple[tuple[str, ...], dict[str, Any]], elsewhere: bool
+    ) -> None:
+        if elsewhere:
+            self.worker.call(toggle_index_there, table, *index)
+        else:
+            toggle_index(self.db, table, *index)
+
+    @rule(table=tables)
+    def all_indexes_come_or_go(self, table: str) -> None:
+        for index in INDEXES:
+            toggle_index(self.db, table, *index)
+        self.db.checkpoint()
 
     @rule()
     def checkpoint(self) -> None:
@@ -229,8 +277,21 @@ class Sessions(RuleBasedStateMachine):
                 found = table.query.where(meaning.condition).keys()
                 assert len(found) == len(set(found))
                 assert set(found) == {key for key, row in expected.items() if meaning.holds(row)}
+                assert table.query.where(meaning.condition).count() == len(found)
+            self.orders_are_as_the_model_says(table, expected)
         changed = (*session.new, *session.dirty, *session.deleted)
         assert {(row._table.label, row.k_key) for row in changed} == view.written
+
+    def orders_are_as_the_model_says(self, table: pykesto.Table, rows: dict[Any, dict[str, Any]]) -> None:
+        in_key_order = table.query.keys()
+        for order in ORDERS:
+            expected = list(in_key_order)
+            for term in reversed(order):
+                column, down = term.removeprefix("-"), term.startswith("-")
+                expected.sort(key=lambda key, column=column: place(rows[key], column), reverse=down)  # type: ignore[misc]
+            query = table.query.order_by(*order)
+            assert query.keys() == expected
+            assert query.limit(2).offset(1).keys() == expected[1:3]
 
 
 class TestSessions(Sessions.TestCase):  # type: ignore[misc,valid-type]
