@@ -295,7 +295,7 @@ class Sessions(RuleBasedStateMachine):
 
 
 class TestSessions(Sessions.TestCase):  # type: ignore[misc,valid-type]
-    settings = settings(max_examples=50, stateful_step_count=20)
+    settings = settings(max_examples=30, stateful_step_count=20)
 
     @classmethod
     def setUpClass(cls) -> None:
