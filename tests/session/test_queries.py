@@ -1,5 +1,6 @@
 """Queries: what they give, what they refuse, and that they say how they run."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 import pykesto
 from pykesto import MultipleResultsFound, NoResultFound, UsageError, agg, col
+from pykesto.query import execution
 
 PEOPLE = {
     "ann": {"name": "Ann", "age": 40, "city": "Bonn", "tags": ["admin", "bot"], "home": {"zip": "53111"}},
@@ -170,3 +172,21 @@ def test_explain_names_the_index_and_what_is_checked(people: pykesto.Table) -> N
 
 def test_a_function_as_a_condition_matches_nothing_where_it_fails(people: pykesto.Table) -> None:
     assert list(people.query.where(lambda row: row["age"] > 10).keys()) == ["ann", "eve"]
+
+
+def test_a_scan_of_many_rows_for_few_is_warned_of_once(
+    people: pykesto.Table, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "SCAN_WARNING", 100)
+    monkeypatch.setattr(execution, "_warned", set())
+    for n in range(200):
+        people[n] = {"number": n}
+    people._session.commit()
+    with caplog.at_level(logging.WARNING, "pykesto"):
+        assert people.query.col("age").equals(40).count() == 2
+        assert people.query.col("number").ge(20).count() == 180
+        assert not caplog.records
+        for _ in range(2):
+            assert people.query.col("number").equals(5).keys() == [5]
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "an index on number would help" in caplog.text
