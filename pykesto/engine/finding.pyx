@@ -75,7 +75,7 @@ cdef class IndexView:
         if not self.is_above():
             return []
         with self.overlay.lock:  # so that the entries are those of the versions that are looked at
-            found = self.overlay.entries_between(self.listed, FIRST_TERM if lo is None else lo, hi)
+            found = self.overlay.entries_between(self.listed, least(lo)[0], hi)
             return found if self.all_newest() else [entry for entry in found if self.holds(<tuple>entry)]
 
     cdef list keys(self, bytes lo, bytes hi):
@@ -236,7 +236,8 @@ cdef class KeySet:
 
 
 cdef inline tuple least(bytes lo):
-    return (FIRST_TERM if lo is None else lo,)
+    """Where terms begin: a range from b"" on has no rows without a term."""
+    return (FIRST_TERM if lo is None or lo < FIRST_TERM else lo,)
 
 
 cdef inline tuple most(bytes hi):

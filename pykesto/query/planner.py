@@ -219,9 +219,10 @@ def merged(parts: list[Condition]) -> list[Condition]:
 
 def _met(one: InRanges, other: InRanges) -> InRanges:
     ranges = ((max(a, c), min(b, d)) for a, b in one.ranges for c, d in other.ranges)
-    kind = next((part.kind for part in (one, other) if part.kind == "equal"), "range")
-    # What is left of the range of a value begins with its core, or is empty.
-    return InRanges(one.column, tuple(sorted((lo, hi) for lo, hi in ranges if lo < hi)), f"{one} and {other}", kind)
+    left = tuple(sorted((lo, hi) for lo, hi in ranges if lo < hi))
+    # What is left of the range of a value may be a part of it: True and not 1.
+    equal = any(part.kind == "equal" and set(left) <= set(part.ranges) for part in (one, other))
+    return InRanges(one.column, left, f"{one} and {other}", "equal" if equal else "range")
 
 
 def requires(parts: Sequence[Condition], column: str) -> bool:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import pykesto
 from pykesto import UniqueViolation, UsageError, col
+from pykesto.query.expressions import InRanges
 from tests.model import containers, numbers, scalars, texts
 
 KINDS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
@@ -331,3 +332,16 @@ def test_an_answer_stays_exact_while_others_commit_checkpoint_and_drop_indexes(d
                 thread.join()
         assert not wrong, wrong[0]
         assert not db.check().problems
+
+
+@pytest.mark.parametrize("table", ["ages", "others"])
+def test_a_range_from_the_very_first_value_has_no_rows_without_one(db: Any, table: str) -> None:
+    with db.transaction() as s:
+        s.table("ages").create_index("age")
+        for key, row in {1: {"age": 40}, 2: {}, 3: {"age": None}}.items():
+            s.table(table)[key] = row
+    settle(db)
+    every = InRanges("age", ((b"", b"\xff"),), "any age")
+    with db.session() as s:
+        query = s.table(table).query.where(every)
+        assert (query.keys(), query.count(), query.order_by("-age").keys()) == ([1, 3], 2, [1, 3])
