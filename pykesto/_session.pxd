@@ -13,10 +13,12 @@ cdef class Session:
     cdef readonly bint _closed
     cdef bint _doomed, _managed, _read_only
     cdef public object note
+    cdef public object _catalog  # of names and classes, for the layer of objects
     cdef public dict _parts
     cdef public list _schema
     cdef Reads _reads
 
+    cdef int set_up(self, store, options, note, bint managed) except -1
     cdef object begin(self)
     cdef set keys_read(self, str table)
     cdef int require_usable(self) except -1
@@ -31,5 +33,6 @@ cdef class Session:
     cdef int _undo(self) except -1
     cdef int warn_of_changes(self) except -1
     cdef int leave(self, bint committed) except -1
+    cdef int shut(self) except -1
     cdef int _hook(self, name, fn) except -1
     cdef int _run_hooks(self, name) except -1

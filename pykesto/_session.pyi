@@ -20,6 +20,7 @@ class Observed:
 @disjoint_base
 class Session:
     note: str | None
+    _catalog: Any
     _parts: dict[str, Part]
     _schema: list[SchemaChange]
     def __init__(
@@ -79,3 +80,9 @@ class Savepoint:
     ) -> None: ...
 
 def one_of(name: str, value: _T, allowed: tuple[_T, ...]) -> _T: ...
+
+_S = TypeVar("_S", bound=Session)
+
+def new_session(
+    cls: type[_S], store_of: Callable[[], Store], options: Options, note: str | None, managed: bool, catalog: object
+) -> _S: ...

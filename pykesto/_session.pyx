@@ -43,6 +43,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
 
 
+def new_session(cls, store_of, options, note, bint managed, catalog):
+    """A session of a subclass that has no __init__ of its own: every transaction makes one."""
+    cdef Session session = Session.__new__(cls)
+    session.set_up(store_of, options, note, managed)
+    session._catalog = catalog
+    return session
+
+
 class Observed:
     """A condition that a session asked of a table, to be asked again when it commits."""
 
@@ -69,6 +77,9 @@ cdef class Session:
     """
 
     def __init__(self, store, options, note=None, bint managed=False):
+        self.set_up(store, options, note, managed)
+
+    cdef int set_up(self, store, options, note, bint managed) except -1:
         self._store_of = store
         self._options = options
         self._read_only = options.read_only
@@ -76,6 +87,7 @@ cdef class Session:
         self._managed = managed  # transaction(), run() and their like commit by themselves
         self._parts = {}
         self._schema = []
+        return 0
 
     def __del__(self):
         if self._snapshot is not None:
@@ -268,9 +280,12 @@ cdef class Session:
 
     cdef Writes _writes(self):
         cdef dict rows = {}, merges = None
-        for part in list(self._parts.values()):
+        cdef list parts = list(self._parts.values())
+        for part in parts:
             part.prepare()
-        for part in list(self._parts.values()):
+        if len(self._parts) != len(parts):  # objects come with tables of their own
+            parts = list(self._parts.values())
+        for part in parts:
             changes = part.changes()
             if changes:
                 rows[part.table] = changes
@@ -278,7 +293,7 @@ cdef class Session:
                 if merge is not None:
                     merges = merges or {}
                     merges[part.table] = merge
-        for part in list(self._parts.values()):
+        for part in parts:
             part.require_indexes()
         return Writes(rows, self._schema, merges) if rows or self._schema else _NO_WRITES
 
@@ -339,11 +354,15 @@ cdef class Session:
 
     def close(self):
         """End the session; changes that were not committed are gone. What was loaded stays readable."""
+        self.shut()
+
+    cdef int shut(self) except -1:
         self.require_alone()
         if not self._closed:
             self._closed = True
             self.end_snapshot()
             self._parts = {}  # which hold the session: most sessions need no collector of garbage
+        return 0
 
     def __enter__(self):
         self.require_usable()
@@ -383,7 +402,7 @@ cdef class Session:
     cdef int leave(self, bint committed) except -1:
         """Close; what was begun and not committed counts as rolled back."""
         cdef bint undone = self._snapshot is not None and not committed and not self._doomed
-        self.close()
+        self.shut()
         if undone:
             self._run_hooks("after_rollback")
         return 0

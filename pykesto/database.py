@@ -24,10 +24,11 @@ from .engine.checkpoint import Outcome
 from .engine.repair import repair
 from .engine.stats import Stats, stats
 from .errors import ClosedError, ConcurrencyConflict, ReadOnlyError, UsageError
+from .files import pid
 from .objects import Catalog, ObjectSession, Persistent
 from .objects.collection import Collected, collect
 from .rows import forget_policies, names_of_tables
-from .session import Options
+from .session import Options, new_session
 from .store import Durability, Isolation, SchemaChange, Store
 
 R = TypeVar("R")
@@ -48,7 +49,7 @@ class Database:
         self._path = Path(os.path.abspath(path))
         self._mode, self._network = mode, network
         self._options = options
-        self._others: dict[tuple[Any, ...], Options] = {}
+        self._others: dict[tuple[Any, ...], Options] = {(False, None, None, None): options}
         self._closed = False
         self._contended = 0  # how many transactions more stand in line before they begin
         self._attachment = attach(self._path, create=create and not options.read_only, mode=mode, network=network)
@@ -69,7 +70,7 @@ class Database:
         """This process's attachment; made anew in a forked child."""
         if self._closed:
             raise ClosedError(f"the database {self._path} is closed", hint="open it again with pykesto.open()")
-        if not self._attachment.usable:
+        if self._attachment.store.closed or self._attachment.store.pid != pid():  # not `usable`: each transaction asks
             self._attachment = attach(self._path, create=False, mode=self._mode, network=self._network)
             self._catalog = Catalog(self._store)  # the parent's may be locked by a thread that is not here
         return self._attachment
@@ -103,35 +104,19 @@ class Database:
             ...     number = s.commit()
             >>> db.close()
         """
-        return self._new_session(read_only, isolation, durability, note, token_key, managed=False)
+        options = self._terms(read_only, isolation, durability, token_key)
+        return new_session(ObjectSession, self._attached, options, note, False, self._catalog)
 
-    def _new_session(
-        self,
-        read_only: bool,
-        isolation: Isolation | None,
-        durability: Durability | None,
-        note: str | None,
-        token_key: bytes | None = None,
-        *,
-        managed: bool,
-    ) -> ObjectSession:
-        if self._closed:
-            self._attached()
-        options = self._options
-        if read_only or isolation is not None or durability is not None or token_key is not None:
-            options = self._other_options(read_only, isolation, durability, token_key)
-        session = ObjectSession(self._attached, options, note, managed)
-        session._catalog = self._catalog
-        return session
-
-    def _other_options(
+    def _terms(
         self,
         read_only: bool,
         isolation: Isolation | None,
         durability: Durability | None,
         token_key: bytes | None,
     ) -> Options:
-        """The handle's options with what differs; most often made once for each combination."""
+        """The handle's options with what differs, made once for each combination. The handle must be open."""
+        if self._closed:
+            self._attached()
         asked = (read_only, isolation, durability, token_key)
         found = self._others.get(asked)
         if found is None:
@@ -167,7 +152,8 @@ class Database:
             ...     s.table("people")["ann"] = {"age": 40}
             >>> db.close()
         """
-        return self._new_session(read_only, isolation, durability, note, token_key, managed=True)
+        options = self._terms(read_only, isolation, durability, token_key)
+        return new_session(ObjectSession, self._attached, options, note, True, self._catalog)
 
     def run(
         self, fn: Callable[..., R], *args: Any, attempts: int = 10, retry_for: float | None = None, **kwargs: Any
@@ -249,7 +235,8 @@ class Database:
             raise UsageError("a transaction of this database runs here already", hint="pass its session on instead")
 
         def begin() -> ObjectSession:
-            return self._new_session(False, isolation, durability, note, managed=True)
+            options = self._terms(False, isolation, durability, None)
+            return new_session(ObjectSession, self._attached, options, note, True, self._catalog)
 
         return Attempts(self, begin, attempts, retry_for)
 

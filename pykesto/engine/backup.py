@@ -27,7 +27,7 @@ def backup(attachment: Attachment, path: Path, wait_s: float | None) -> int:
     wanted = store.view.version()
     for _ in range(_TRIES):
         attachment.checkpoint(wait_s)
-        with store.checkpoint_lock.held(wait_s):
+        with store.checkpointing(wait_s):
             manifest = read_manifest(store.layout)
             if manifest is None:
                 raise CorruptionError("MANIFEST is gone", path=store.layout.manifest)

@@ -32,7 +32,7 @@ class Report:
 def check(attachment: Attachment, wait_s: float | None) -> Report:
     """Check everything; holds off checkpoints meanwhile, but neither readers nor commits."""
     store = attachment.store
-    with store.checkpoint_lock.held(wait_s):
+    with store.checkpointing(wait_s):
         return _Check(store).run()
 
 

@@ -10,13 +10,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ..errors import CorruptionError, LockTimeout
+from ..errors import CorruptionError
 from ..failpoints import ACTIVE, hit, off
-from ..files import ProcessLock, breathe, pid
+from ..files import breathe
 from ..journal import Reader, SegmentGone
 from ..store import Row
 from .base import BaseBuilder, Stopped
@@ -54,7 +52,7 @@ class Outcome:
 def checkpoint(store: EmbeddedStore, gate: Gate, *, wait_s: float | None = 0.0) -> Outcome:
     """Run one checkpoint. If another does, wait for it, with LockTimeout after `wait_s`; if that is 0, leave it be."""
     began = time.monotonic()
-    with _held(store.checkpoint_lock, wait_s) as got:
+    with store.checkpointing(wait_s, optional=wait_s == 0) as got:
         if not got:
             return Outcome(False, "another process or thread is at it")
         store.require_open()
@@ -65,23 +63,6 @@ def checkpoint(store: EmbeddedStore, gate: Gate, *, wait_s: float | None = 0.0) 
                 return _Checkpoint(store, gate).run(began)
         except Stopped:
             return Outcome(False, "stopped")
-
-
-@contextmanager
-def _held(lock: ProcessLock, wait_s: float | None) -> Iterator[bool]:
-    """The lock, or not if `wait_s` is 0. A thread of this process that is at work is waited for as long as it takes."""
-    while True:
-        try:
-            block = lock.tried() if wait_s == 0 else lock.held(wait_s)
-            got = block.__enter__()
-            break
-        except LockTimeout as error:
-            if error.holder_pid != pid():
-                raise
-    try:
-        yield got
-    finally:
-        block.__exit__(None, None, None)
 
 
 class Gate:

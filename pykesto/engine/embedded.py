@@ -15,7 +15,8 @@ Locks, in the order in which they are taken:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from ..errors import ClosedError, LockTimeout
 from ..files import FileLock, ProcessLock
@@ -112,6 +113,25 @@ class EmbeddedStore:
             on_schema=lambda: self.on_schema(),
             on_filling=lambda: self.on_filling(),
         )
+
+    @contextmanager
+    def checkpointing(self, wait_s: float | None, *, optional: bool = False) -> Iterator[bool]:
+        """Hold checkpoint.lock, so that no base changes; if it is `optional` and not free, go on without.
+
+        A thread of this process that is at work is waited for as long as it takes; LockTimeout is about others.
+        """
+        while True:
+            block = self.checkpoint_lock.tried() if optional else self.checkpoint_lock.held(wait_s)
+            try:
+                got = block.__enter__()
+                break
+            except LockTimeout as error:
+                if error.holder_pid != self.pid:
+                    raise
+        try:
+            yield got
+        finally:
+            block.__exit__()
 
     # Detaching
 

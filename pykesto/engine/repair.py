@@ -36,7 +36,7 @@ def repair(attachment: Attachment, wait_s: float | None) -> Report:
         CorruptionError: rows are damaged that no other place has; nothing was changed.
     """
     store = attachment.store
-    with store.checkpoint_lock.held(wait_s), attachment.checkpointer.gate.open():
+    with store.checkpointing(wait_s), attachment.checkpointer.gate.open():
         _Repair(store).run()
     store.view.catch_up_with_base()
     return check(attachment, wait_s)

@@ -13,7 +13,6 @@ from ..query.expressions import name_of
 from ..rows import PREFIX, Row, Table
 from ..session import Session
 from ..tokens import OBJECTS, Edited, unpack_token
-from .catalog import Catalog
 from .deletion import refers_to
 from .entries import Entries
 from .evolution import outdated
@@ -30,7 +29,6 @@ class ObjectSession(Session):
     """A session over rows and objects. See `Database.session`."""
 
     _space: ObjectSpace | None = None
-    _catalog: Catalog
 
     @property
     def _objects(self) -> ObjectSpace:

@@ -4,12 +4,13 @@ import os
 import struct
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import pykesto
-from pykesto import CorruptionError, SnapshotExpired, StorageError
+from pykesto import CorruptionError, LockTimeout, SnapshotExpired, StorageError
 from pykesto.engine import attachments
 from pykesto.engine.content import unpack_commit
 from tests.processes import Worker, open_database, put
@@ -97,3 +98,31 @@ def test_a_heading_that_nests_without_end_is_damage() -> None:
     heading = b"[" * 100_000
     with pytest.raises(CorruptionError, match="no commit"):
         unpack_commit(struct.pack("<QI", 0, len(heading)) + heading + bytes(4))
+
+
+def test_checking_waits_for_a_checkpoint_of_this_process_and_not_for_that_of_another(
+    database: Path, start_worker: Any
+) -> None:
+    with pykesto.open(database, lock_timeout=0.05) as db:
+        lock = db._attached().store.checkpoint_lock
+        held, released = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with lock.held(PATIENCE_S):
+                held.set()
+                released.wait(0.5)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait(PATIENCE_S)
+        assert db.check().ok
+        thread.join()
+        other: Worker = start_worker()
+        other.call(open_database, database)
+        other.call(hold_checkpoints)
+        with pytest.raises(LockTimeout, match=str(other.pid)):
+            db.check()
+
+
+def hold_checkpoints(here: SimpleNamespace) -> None:
+    here.db._attached().store.checkpoint_lock.acquire(PATIENCE_S)
