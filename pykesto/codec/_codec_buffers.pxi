@@ -176,6 +176,7 @@ cdef struct Reader:
     Py_ssize_t end
     PyObject *reference  # not owned; NULL: a reference is a Reference
     bint unfinished  # there are references, or instances of registered types, to be made
+    bint long_decimals  # among the numbers read is a Decimal longer than one may be
     bint as_stored  # no instances are made
     int depth
     int shapes
@@ -188,7 +189,7 @@ cdef inline void open_reader(Reader *source, const char *at, Py_ssize_t size, ob
     source.pos = 0
     source.end = size
     source.reference = NULL if reference is None else <PyObject *>reference
-    source.unfinished = source.as_stored = False
+    source.unfinished = source.as_stored = source.long_decimals = False
     source.depth = source.shapes = 0
 
 

@@ -191,6 +191,14 @@ cdef int put_fraction(Writer *out, x) except -1:
     return put_suffix(out, AS_FRACTION)
 
 
+cdef object plainest(Reader *source, num, den):
+    """The plainest number of this value. One that is a Decimal only on the way to a Fraction is looked at in the end."""
+    cdef object found = exact.canonical(num, den)
+    if type(found) is Decimal and not exact.is_bounded(found):
+        source.long_decimals = True
+    return found
+
+
 cdef object take_ordered_number(Reader *source, int tag):
     """The plainest number of the value that follows."""
     cdef int64_t n
@@ -259,8 +267,8 @@ cdef object take_fraction(Reader *source, int64_t n):
         return found
     if goes_on:
         num, den = take_tail(source, False)
-        return exact.canonical((n * FRACTION + bits) * den + num, FRACTION * den)
-    return exact.canonical(n * FRACTION + bits, FRACTION)
+        return plainest(source, (n * FRACTION + bits) * den + num, FRACTION * den)
+    return plainest(source, n * FRACTION + bits, FRACTION)
 
 
 cdef tuple take_tail(Reader *source, bint flip):
@@ -289,7 +297,7 @@ cdef object take_small(Reader *source, bint negative):
     else:
         above, below = take_tail(source, negative)
         num, den = bits * below + above, below << (56 + shift)
-    return exact.canonical(-num if negative else num, den)
+    return plainest(source, -num if negative else num, den)
 
 
 cdef object take_big(Reader *source, bint negative):
@@ -311,7 +319,7 @@ cdef object take_big(Reader *source, bint negative):
     whole = whole << shift if shift >= 0 else whole >> -shift
     if goes_on:
         num, den = take_tail(source, negative)
-        return exact.canonical(-(whole * den + num) if negative else whole * den + num, den)
+        return plainest(source, -(whole * den + num) if negative else whole * den + num, den)
     return -whole if negative else whole
 
 

@@ -126,7 +126,7 @@ cdef object take_ordered(Reader *source, int tag):
     """A scalar, or a tuple of them, that fills the bytes; then what its suffixes say."""
     cdef dict marks = None
     cdef object value
-    source.unfinished = False
+    source.unfinished = source.long_decimals = False
     value = take_core(source, tag, False)
     if source.pos != source.end:
         if (tag == STR or tag == BYTES) and (take_byte(source) != END or source.pos == source.end):
@@ -135,9 +135,23 @@ cdef object take_ordered(Reader *source, int tag):
             value = retyped(source, value)
         if source.pos != source.end:
             marks = take_marks(source)
+    if source.long_decimals:
+        require_bounded(value)
     if marks is not None or source.unfinished:
         return finished(source, value, marks)
     return value
+
+
+cdef int require_bounded(value) except -1:
+    """Refuse a Decimal that no Decimal is written as: only a Fraction may be of that value."""
+    if type(value) is tuple:
+        for item in <tuple>value:
+            require_bounded(item)
+    elif type(value) is Unknown:
+        require_bounded((<Unknown>value).value)
+    elif type(value) is Decimal and not exact.is_bounded(value):
+        raise _Fault(f"a Decimal of more than {exact.DIGITS_MAX} digits, or with an exponent beyond that")
+    return 0
 
 
 cdef object take_core(Reader *source, int tag, bint nested):

@@ -18,6 +18,7 @@ __all__ = [
     "canonical",
     "decimal_of",
     "fraction",
+    "is_bounded",
     "is_float",
     "large",
     "read_tail",
@@ -177,6 +178,12 @@ def decimal_of(num: int, den: int, exponent: int) -> Decimal:
     if rest:
         raise ValueError("a Decimal's exponent does not fit its value")
     return EXACT.scaleb(Decimal(coefficient), exponent)
+
+
+def is_bounded(number: Decimal) -> bool:
+    """Whether a finite Decimal has no more digits, and no larger exponent, than may be stored."""
+    _, digits, exponent = number.as_tuple()
+    return len(digits) <= DIGITS_MAX and -DIGITS_MAX <= int(exponent) <= DIGITS_MAX
 
 
 def is_float(num: int, den: int) -> bool:

@@ -1,5 +1,7 @@
 """Bytes that are no value give CodecError: no other error, no crash, no memory asked for that isn't there."""
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -117,3 +119,11 @@ def test_keys_with_more_behind_them_are_refused(value):
 def test_known_bad_bytes(data):
     with pytest.raises(CodecError):
         decode(data)
+
+
+def test_a_decimal_beyond_what_can_be_stored_is_refused_and_a_fraction_of_that_value_is_not():
+    with pytest.raises(CodecError, match="exponent"):
+        decode(bytes.fromhex("2f1e2db95505719351c390"))
+    value = Fraction(3, 2**11_000)
+    assert decode(encode((value, 1))) == (value, 1)
+    assert type(decode(encode(value))) is Fraction
