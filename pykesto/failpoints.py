@@ -79,6 +79,16 @@ RULES = {
     "stamp.remove": "a base loses its stamp before it is written to",
     "base.sync": "the files of a base are synced before it is stamped",
     "mark.withdrawn": "a mark of a clean close is taken back before the next record",
+    "overlay.versions": "an overlay keeps each version of a row that a snapshot sees",
+    "overlay.indexes": "an overlay indexes what it holds",
+    "row.checksum": "a row of a base is behind a checksum, which each read verifies",
+    "query.rest": "what an index does not cover is tested on each row",
+    "query.pending": "a query sees what its own session changed",
+    "codec.end": "bytes that follow a value are refused",
+    "codec.members": "a set with a member twice is refused",
+    "objects.reached": "what is reachable from an added object is stored with it",
+    "objects.referred": "what something refers to is not deleted",
+    "objects.known": "an object that was changed or deleted is what its own session finds under its id",
     "validate.before": "a row that left a range conflicts with who asked for the range",
 }
 

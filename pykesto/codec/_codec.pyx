@@ -54,8 +54,12 @@ from fractions import Fraction as _Fraction
 from uuid import UUID as _UUID, SafeUUID
 from zoneinfo import ZoneInfo as _ZoneInfo
 
+from pykesto import failpoints as _failpoints
 from pykesto.codec import exact, zones
 from pykesto.errors import CodecError
+from pykesto.failpoints import off
+
+cdef bint ACTIVE = _failpoints.ACTIVE
 
 import_datetime()
 

@@ -12,7 +12,11 @@ from pykesto._stored cimport Row, stored
 from pykesto._system cimport kesto_crc32c
 from pykesto.codec._codec cimport row_of
 
+from pykesto import failpoints as _failpoints
 from pykesto.errors import CorruptionError
+from pykesto.failpoints import off
+
+cdef bint ACTIVE = _failpoints.ACTIVE
 
 cdef extern from *:
     """
@@ -68,7 +72,9 @@ cdef object take_columns(bytes key, const char *at, Py_ssize_t size, object tabl
 cdef int require_sound(bytes key, const char *at, Py_ssize_t size, object table) except -1:
     size -= HEAD
     if size >= 0 and memcmp(at, FIRST, PREFIX) == 0:
-        if kesto_big32(at + PREFIX + 8) == checksum(at + PREFIX, key, at + HEAD, size):
+        if kesto_big32(at + PREFIX + 8) == checksum(at + PREFIX, key, at + HEAD, size) or (
+            ACTIVE and off("row.checksum")
+        ):
             return 0
     raise CorruptionError(
         f"the row with key {key!r} does not match its checksum", path=None if table is None else table.path

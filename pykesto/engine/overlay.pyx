@@ -21,7 +21,11 @@ from pykesto.engine.ordered cimport Ordered
 from bisect import bisect_left
 from collections import deque
 
+from pykesto import failpoints as _failpoints
 from pykesto.engine.schema import Schema
+from pykesto.failpoints import off
+
+cdef bint ACTIVE = _failpoints.ACTIVE
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject *of)
@@ -123,7 +127,8 @@ cdef class Overlay:
                 self.schema.apply(commit.schema, commit.rows)
             if commit.schema:
                 for change in commit.schema:
-                    self.change_maps(change)
+                    if not (ACTIVE and off("overlay.indexes")):
+                        self.change_maps(change)
                 self.note_unique()
             for name, rows in commit.rows.items():
                 table = self.table(name)
@@ -162,7 +167,7 @@ cdef class Overlay:
         cdef Version last = newest.older
         cdef Version gone = last.older
         cdef Py_ssize_t at = bisect_left(self.live, last.number) - 1
-        if at >= 0 and <uint64_t>self.live[at] >= gone.number:
+        if at >= 0 and <uint64_t>self.live[at] >= gone.number and not (ACTIVE and off("overlay.versions")):
             return
         last.older = gone.older
         self.size_bytes -= PyBytes_GET_SIZE(key) + (0 if gone.image is None else PyBytes_GET_SIZE(gone.image))

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from ..codec import decode, decode_key, find_column, range_of
 from ..errors import UsageError
+from ..failpoints import ACTIVE, off
 from ..merging import difference
 from ..query import Condition, Query
 from ..query.expressions import InRanges, Not
@@ -124,7 +125,7 @@ class ObjectSpace(Space):
     def get(self, id: bytes) -> Persistent | None:
         """The object of this session under an id, or None."""
         known: Any = self.known(id)
-        if known is not None and known._k_state != CLEAN:
+        if known is not None and known._k_state != CLEAN and not (ACTIVE and off("objects.known")):
             return None if known._k_state == DELETED else known
         row = self.lookup(self.row_key(id))
         return None if row is None else self.read(id, row)
@@ -169,7 +170,7 @@ class ObjectSpace(Space):
                     tell(obj, "before_store")
                     require_checks(obj)
         deleted = [obj for obj in self._changed.values() if obj._k_state == DELETED]
-        if deleted:
+        if deleted and not (ACTIVE and off("objects.referred")):
             require_unreferenced(self, deleted)
 
     def changes(self) -> dict[bytes, bytes | None]:
@@ -179,7 +180,7 @@ class ObjectSpace(Space):
             if self.entries._changed:
                 self.entries.changes()  # adds what entries refer to
             todo = list(self._changed.values())[done:]
-            if not todo:
+            if not todo or (ACTIVE and done and off("objects.reached")):
                 return found
             found |= self.packed(todo)  # adds what is reachable
             done += len(todo)

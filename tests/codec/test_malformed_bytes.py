@@ -127,3 +127,16 @@ def test_a_decimal_beyond_what_can_be_stored_is_refused_and_a_fraction_of_that_v
     value = Fraction(3, 2**11_000)
     assert decode(encode((value, 1))) == (value, 1)
     assert type(decode(encode(value))) is Fraction
+
+
+@pytest.mark.parametrize("value", [[1], {1: 2}, {3}, (4, [])])
+def test_bytes_behind_a_container_are_refused(value):
+    with pytest.raises(CodecError, match="more bytes follow"):
+        decode(encode(value) + b"\x89")
+
+
+def test_a_set_with_a_member_twice_is_refused():
+    one, two = encode([1])[-1:], encode([2])[-1:]
+    twice = encode({1, 2}).replace(two, one)
+    with pytest.raises(CodecError, match="a member twice"):
+        decode(twice)

@@ -139,3 +139,15 @@ def test_a_long_chain_of_versions_is_let_go_with_little_stack() -> None:
         threading.stack_size(usual)
     thread.join()
     assert freed == [19_999]
+
+
+def test_an_old_snapshot_keeps_its_version_of_a_changing_row(database: Path) -> None:
+    with pykesto.open(database) as db:
+        with db.transaction() as s:
+            s.table("people")["ann"] = {"age": 0}
+        with db.session(read_only=True) as old:
+            assert old.version == db.version
+            for age in range(1, 5):
+                with db.transaction() as s:
+                    s.table("people")["ann"] = {"age": age}
+            assert old.table("people")["ann"]["age"] == 0

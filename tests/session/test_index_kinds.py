@@ -345,3 +345,29 @@ def test_a_range_from_the_very_first_value_has_no_rows_without_one(db: Any, tabl
     with db.session() as s:
         query = s.table(table).query.where(every)
         assert (query.keys(), query.count(), query.order_by("-age").keys()) == ([1, 3], 2, [1, 3])
+
+
+def test_a_row_is_found_once_by_two_of_its_elements(db: Any) -> None:
+    with db.transaction() as s:
+        s.table("people").create_index("tags", kind="each")
+        for n in range(30):
+            person(s, f"other {n}", tags=[f"other {n}"])
+        person(s, "ann", tags=["a", "b"])
+    settle(db)
+    with db.session() as s:
+        found = s.table("people").query.where(col("tags").contains("a") | col("tags").contains("b"))
+        assert "index" in found.explain()
+        assert list(found.keys()) == ["ann"]
+
+
+def test_an_index_serves_what_no_base_has_yet(database: Path) -> None:
+    with pykesto.open(database) as db:
+        with db.transaction() as s:
+            s.table("people").create_index("age")
+        with db.transaction() as s:
+            for n in range(30):
+                person(s, f"{n:02}", age=n)
+        with db.session() as s:
+            found = s.table("people").query.col("age").equals(7)
+            assert "index" in found.explain()
+            assert list(found.keys()) == ["07"]

@@ -33,7 +33,7 @@ db.checkpoint()
 def calls() -> list[tuple[str, str, str, str]]:
     """(call, name, its line, the line before) of each use in the product."""
     found = []
-    for path in [p for end in ("py", "pyx") for p in glob(f"pykesto/**/*.{end}", root_dir=ROOT, recursive=True)]:
+    for path in [p for end in ("py", "pyx", "pxi") for p in glob(f"pykesto/**/*.{end}", root_dir=ROOT, recursive=True)]:
         lines = (ROOT / path).read_text().splitlines()
         for at, line in enumerate(lines):
             found += [(m["call"], m["name"], line, lines[at - 1]) for m in CALL.finditer(line) if "`" not in line]
