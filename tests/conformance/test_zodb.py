@@ -218,7 +218,8 @@ def create_pair(path: Path) -> None:
     db = ZODB.DB(KestoStorage(path))
     with closing(db), db.transaction() as connection:
         connection.root()["pair"] = PersistentMapping({"a": MinPO(0), "b": MinPO(0)})
-        connection.root()["counter"] = PCounter()
+        counter = connection.root()["counter"] = PCounter()
+        counter._value = 0  # without a state of its own, what it began with can't be merged
 
 
 def pair(path: Path) -> tuple[int, int]:
