@@ -106,22 +106,23 @@ cdef bytes _UNFINISHED = b".building"
 
 
 cdef mark_unfinished(bytes path, bytes column, str kind):
-    with open(path + _UNFINISHED, "wb", buffering=0) as file:
+    with translated("write", os.fsdecode(path + _UNFINISHED)), open(path + _UNFINISHED, "wb", buffering=0) as file:
         file.write(kind.encode() + b" " + column)
 
 
 cdef remove_unfinished(bytes path):
-    with suppress(FileNotFoundError):
+    with translated("remove", os.fsdecode(path + _UNFINISHED)), suppress(FileNotFoundError):
         os.unlink(path + _UNFINISHED)
 
 
 cdef tuple unfinished_index(bytes path):
     """Column and kind of the index that is half-built, or None."""
-    try:
-        with open(path + _UNFINISHED, "rb", buffering=0) as file:
-            kind, _, column = file.readall().partition(b" ")
-    except FileNotFoundError:
-        return None
+    with translated("read", os.fsdecode(path + _UNFINISHED)):
+        try:
+            with open(path + _UNFINISHED, "rb", buffering=0) as file:
+                kind, _, column = file.readall().partition(b" ")
+        except FileNotFoundError:
+            return None
     kind = kind.decode("ascii", "replace")
     return (column, kind) if kind in _KINDS else None  # killed before it was written, and before anything was built
 
