@@ -91,7 +91,14 @@ cdef object decimal_at(int64_t coefficient, int64_t exponent):
 
 
 cdef object long_decimal(coefficient, int64_t exponent):
-    return exact.EXACT.scaleb(Decimal(coefficient), exponent)
+    return bounded(exact.EXACT.scaleb(Decimal(coefficient), exponent))
+
+
+cdef object bounded(x):
+    """A Decimal that was read. It is refused if none is written so."""
+    if not exact.is_bounded(x):
+        raise _Fault(f"a Decimal of more than {exact.DIGITS_MAX} digits, or with an exponent beyond that")
+    return x
 
 
 # The ordered form.
@@ -207,6 +214,8 @@ cdef int put_odd_decimal(Writer *out, str text, Digits *parts) except -1:
         return put_decimal_suffix(out, 0, False)
     if out.keyed:
         return put_nan_core(out)
+    if len(text) > exact.DIGITS_MAX:
+        raise _Fault(f"a NaN of more than {exact.DIGITS_MAX} characters")
     put_byte(&out.body, NAN)
     put_suffix(out, AS_NAN)
     put_bytes(&out.suffixes, text.encode())
@@ -275,7 +284,7 @@ cdef object retyped_decimal(x, int64_t exponent, int kind):
     if found is not None:
         return found
     try:
-        return exact.decimal_of(*x.as_integer_ratio(), exponent)
+        return bounded(exact.decimal_of(*x.as_integer_ratio(), exponent))
     except ValueError as error:
         raise _Fault(str(error)) from None
 
@@ -305,7 +314,7 @@ cdef object take_odd_decimal(Reader *source):
     cdef bytes text = take_escaped(source, -1)
     cdef bytes digits = text.removeprefix(b"-").removeprefix(b"s")
     take_byte(source)
-    if digits[:3] != b"NaN" or len(digits) > 3 and not digits[3:].isdigit() or len(digits) > exact.DIGITS_MAX:
+    if digits[:3] != b"NaN" or len(digits) > 3 and not digits[3:].isdigit() or len(text) > exact.DIGITS_MAX:
         raise _Fault("a Decimal is no NaN")
     return Decimal(text.decode())
 

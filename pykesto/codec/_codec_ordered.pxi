@@ -149,8 +149,8 @@ cdef int require_bounded(value) except -1:
             require_bounded(item)
     elif type(value) is Unknown:
         require_bounded((<Unknown>value).value)
-    elif type(value) is Decimal and not exact.is_bounded(value):
-        raise _Fault(f"a Decimal of more than {exact.DIGITS_MAX} digits, or with an exponent beyond that")
+    elif type(value) is Decimal:
+        bounded(value)
     return 0
 
 

@@ -181,9 +181,9 @@ def decimal_of(num: int, den: int, exponent: int) -> Decimal:
 
 
 def is_bounded(number: Decimal) -> bool:
-    """Whether a finite Decimal has no more digits, and no larger exponent, than may be stored."""
+    """Whether a Decimal has no more digits, and no larger exponent, than may be stored."""
     _, digits, exponent = number.as_tuple()
-    return len(digits) <= DIGITS_MAX and -DIGITS_MAX <= int(exponent) <= DIGITS_MAX
+    return isinstance(exponent, str) or (len(digits) <= DIGITS_MAX and -DIGITS_MAX <= exponent <= DIGITS_MAX)
 
 
 def is_float(num: int, den: int) -> bool:

@@ -1,5 +1,6 @@
 """Bytes that are no value give CodecError: no other error, no crash, no memory asked for that isn't there."""
 
+from decimal import Decimal
 from fractions import Fraction
 
 import pytest
@@ -124,9 +125,23 @@ def test_known_bad_bytes(data):
 def test_a_decimal_beyond_what_can_be_stored_is_refused_and_a_fraction_of_that_value_is_not():
     with pytest.raises(CodecError, match="exponent"):
         decode(bytes.fromhex("2f1e2db95505719351c390"))
+    with pytest.raises(CodecError, match="digits"):
+        decode(b"\xf1\xc9\x00\xb9\x20" + (10**10_000).to_bytes(4153, "big"))
+    ordered = encode((Decimal("1E+6000"),))
+    assert ordered.endswith(b"\x05\xe2\xdd\xe0")  # the exponent 6000
+    with pytest.raises(CodecError, match="digits"):
+        decode(ordered[:-1] + b"\xdf")  # -6000
     value = Fraction(3, 2**11_000)
-    assert decode(encode((value, 1))) == (value, 1)
+    assert decode(encode((value, Decimal("Infinity")))) == (value, Decimal("Infinity"))
     assert type(decode(encode(value))) is Fraction
+
+
+def test_a_nan_with_more_digits_than_can_be_read_is_refused_before_it_is_written():
+    longest = Decimal("-NaN" + "1" * 9_996)
+    assert str(decode(encode([longest]))[0]) == str(longest)
+    for sign in ("", "-", "s"):
+        with pytest.raises(CodecError, match="NaN of more than"):
+            encode([Decimal(f"{sign}NaN" + "1" * 10_000)])
 
 
 @pytest.mark.parametrize("value", [[1], {1: 2}, {3}, (4, [])])
