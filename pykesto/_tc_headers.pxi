@@ -112,7 +112,7 @@ def _is_free(int fd, block, size, first_row, file_bytes, order):
     if not first_row <= block <= end <= file_bytes:
         return False
     while block < end:
-        head = os.pread(fd, 5, block)
+        head = read_at(fd, 5, block)
         length = int.from_bytes(head[1:], order)
         if head[:1] != bytes([FREE_MAGIC]) or not 0 < length <= end - block:
             return False

@@ -149,6 +149,29 @@ def test_calls_that_do_only_a_part_are_continued(library: Library) -> None:
     assert done.returncode == 0, done.stderr
 
 
+FREE_BLOCKS = """
+import sys
+from pykesto import tc
+for _ in range(100):
+    with tc.Table(sys.argv[1], "w") as table:
+        assert len(table) == 200
+"""
+
+
+def test_reads_that_do_only_a_part_make_no_damage_of_free_blocks(library: Library) -> None:
+    path = library.database / "people.tct"
+    with tc.Table(path, "n") as table:
+        table.create_index("name", "lexical")
+        for n in range(300):
+            table[b"%d" % n] = {b"name": b"x" * (n % 50 + 1)}
+        for n in range(0, 300, 3):
+            del table[b"%d" % n]
+    environment = os.environ | library.environment(["read:0.5:short"], 7)
+    command = [sys.executable, "-c", FREE_BLOCKS, str(path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 TABLE = """
 import collections, sys
 import pykesto
