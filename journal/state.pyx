@@ -10,10 +10,10 @@ from libc.stdint cimport uint64_t
 from pykesto._system cimport SharedWords, kesto_add, kesto_load, kesto_store, kesto_wake
 
 from pykesto.errors import StorageError
-from pykesto.journal.format import GENERATION_SHIFT
+from pykesto.journal import format as _format
 
 WORDS = 16
-cdef uint64_t COUNT_BITS = GENERATION_SHIFT
+cdef uint64_t COUNT_BITS = _format.GENERATION_SHIFT
 
 cdef enum:
     END = 0
