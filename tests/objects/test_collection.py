@@ -1,8 +1,6 @@
 """What nothing reaches is found and removed, and nothing else, whatever others do meanwhile."""
 
 import random
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,12 +17,6 @@ class Knot(pykesto.Persistent, name="collect.Knot", extent=False):
 
 class Kept(pykesto.Persistent, name="collect.Kept"):
     knot: Any = None
-
-
-@pytest.fixture
-def db(database: Path) -> Iterator[pykesto.Database]:
-    with pykesto.open(database, durability="process") as db:
-        yield db
 
 
 def labels(db: pykesto.Database) -> list[int]:

@@ -1,7 +1,6 @@
 """Containers of many rows, and blobs: as dict, set, list and bytes, apart from what others change."""
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,6 @@ class Item(pykesto.Persistent, name="containers.Item"):
 class Album(pykesto.Persistent, name="containers.Album"):
     cover: Any = None
     photos: list[Any] = pykesto.field(default_factory=list)
-
-
-@pytest.fixture
-def db(database: Path) -> Iterator[pykesto.Database]:
-    with pykesto.open(database, durability="process") as db:
-        yield db
 
 
 def test_a_dict_keeps_values_objects_and_order(db: pykesto.Database) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +9,6 @@ import pytest
 import pykesto
 from pykesto import UsageError
 from pykesto.objects import registry
-
-
-@pytest.fixture
-def db(database: Path) -> Iterator[pykesto.Database]:
-    with pykesto.open(database, durability="process") as db:
-        yield db
 
 
 @pytest.fixture(autouse=True)

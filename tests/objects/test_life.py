@@ -1,8 +1,6 @@
 """What happens to objects between being made and being deleted, and to those that refer to them."""
 
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,12 +63,6 @@ class Diary(pykesto.Persistent, name="life.Diary"):
     @pykesto.on("before_delete", "after_delete")
     def _gone(self) -> None:
         self._note("delete")
-
-
-@pytest.fixture
-def db(database: Path) -> Iterator[pykesto.Database]:
-    with pykesto.open(database, durability="process") as db:
-        yield db
 
 
 def chain(s: pykesto.Session, length: int) -> None:
