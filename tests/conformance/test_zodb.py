@@ -229,13 +229,18 @@ def pair(path: Path) -> tuple[int, int]:
         return found["a"].value, found["b"].value
 
 
-def test_processes_never_see_a_commit_in_part_or_lose_one(database: Path, start_worker: Start) -> None:
-    create_pair(database)
-    workers = [start_worker() for _ in range(3)]
+def in_processes(number: int, start_worker: Start, task: Callable[..., None], *given: Any) -> None:
+    """Some processes do the same at the same time, to their end."""
+    workers = [start_worker() for _ in range(number)]
     for worker in workers:
-        worker.start(increment, database, 40)
+        worker.start(task, *given)
     for worker in workers:
         worker.result()
+
+
+def test_processes_never_see_a_commit_in_part_or_lose_one(database: Path, start_worker: Start) -> None:
+    create_pair(database)
+    in_processes(3, start_worker, increment, database, 40)
     assert pair(database) == (120, 120)
 
 
@@ -267,11 +272,7 @@ def count(here: SimpleNamespace, path: Path, rounds: int) -> None:
 
 def test_conflicts_between_processes_are_resolved_by_the_class(database: Path, start_worker: Start) -> None:
     create_pair(database)
-    workers = [start_worker() for _ in range(2)]
-    for worker in workers:
-        worker.start(count, database, 40)
-    for worker in workers:
-        worker.result()
+    in_processes(2, start_worker, count, database, 40)
     db = ZODB.DB(KestoStorage(database))
     with closing(db), db.transaction() as connection:
         assert connection.root()["counter"]._value == 80

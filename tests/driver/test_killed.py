@@ -24,6 +24,15 @@ with tc.Table(sys.argv[1], "w") as table:
 """
 
 
+def kill_while_it_runs(program: str, path: Path, seconds: float) -> None:
+    """Kill a process so long after it said that it is going: where in its work is left to chance."""
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"going\n"
+        threading.Event().wait(seconds)
+        process.kill()
+
+
 def test_a_table_that_is_killed_while_it_is_rebuilt_is_whole(path: Path) -> None:
     seed = random.randrange(1 << 30)
     print("seed", seed)
@@ -34,11 +43,7 @@ def test_a_table_that_is_killed_while_it_is_rebuilt_is_whole(path: Path) -> None
         table.create_index("t", "token")
         table.update(expected)
     for _ in range(8):
-        with subprocess.Popen([sys.executable, "-c", REBUILD, str(path)], stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"going\n"
-            threading.Event().wait(chooser.random() / 20)  # where in the rebuilding it is killed is left to chance
-            process.kill()
+        kill_while_it_runs(REBUILD, path, chooser.random() / 20)
         assert tc.verify(path) == []
         with tc.Table(path, "w") as table:
             assert dict(table.items()) == expected
@@ -73,11 +78,7 @@ def test_an_index_that_is_killed_while_it_is_built_is_built_again(path: Path) ->
         table.update(rows)
     unfinished = 0
     for _ in range(6):
-        with subprocess.Popen([sys.executable, "-c", INDEX, str(path)], stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"going\n"
-            threading.Event().wait(chooser.random() / 10)
-            process.kill()
+        kill_while_it_runs(INDEX, path, chooser.random() / 10)
         marker = Path(f"{path}.building")
         if marker.exists() and marker.read_bytes():  # without a word in it nothing was begun
             unfinished += 1

@@ -3,6 +3,8 @@
 import os
 import struct
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +22,24 @@ PATIENCE_S = 60.0
 
 def view_of(db: pykesto.Database) -> Any:
     return db._attached().store.view
+
+
+@contextmanager
+def checkpoint_in_another_thread(db: pykesto.Database) -> Iterator[None]:
+    """A thread of this process holds the lock of checkpoints for longer than `db` waits for those of others."""
+    lock = db._attached().store.checkpoint_lock
+    held, released = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock.held(PATIENCE_S):
+            held.set()
+            released.wait(0.5)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(PATIENCE_S)
+    yield
+    thread.join()
 
 
 def test_a_read_of_the_journal_that_fails_once_ends_no_session(database: Path, start_worker: Any) -> None:
@@ -67,19 +87,8 @@ def test_a_checkpoint_of_this_process_is_waited_for_however_long_it_takes(databa
     with pykesto.open(database, lock_timeout=0.05) as db:
         with db.transaction() as s:
             s.table("people")["ann"] = {}
-        lock = db._attached().store.checkpoint_lock
-        held, waits = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            with lock.held(PATIENCE_S):
-                held.set()
-                waits.wait(0.5)
-
-        thread = threading.Thread(target=hold)
-        thread.start()
-        held.wait(PATIENCE_S)
-        assert db.checkpoint().done
-        thread.join()
+        with checkpoint_in_another_thread(db):
+            assert db.checkpoint().done
 
 
 def test_a_thread_with_two_transactions_at_once_does_not_wait_for_its_own_turn(
@@ -104,19 +113,8 @@ def test_checking_waits_for_a_checkpoint_of_this_process_and_not_for_that_of_ano
     database: Path, start_worker: Any
 ) -> None:
     with pykesto.open(database, lock_timeout=0.05) as db:
-        lock = db._attached().store.checkpoint_lock
-        held, released = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            with lock.held(PATIENCE_S):
-                held.set()
-                released.wait(0.5)
-
-        thread = threading.Thread(target=hold)
-        thread.start()
-        held.wait(PATIENCE_S)
-        assert db.check().ok
-        thread.join()
+        with checkpoint_in_another_thread(db):
+            assert db.check().ok
         other: Worker = start_worker()
         other.call(open_database, database)
         other.call(hold_checkpoints)

@@ -15,34 +15,28 @@ import pykesto
 from pykesto import col
 from tests.processes import Worker
 
+UNCHANGED = """\
+    friends: list = pykesto.field(default_factory=list)
+    tags: set = pykesto.field(default_factory=set)
+    visits: int = pykesto.field(merge="counter", default=0)
+    boss: "Node" = pykesto.field(on_delete="nullify", default=None)
+"""
 RELEASES = [
-    """
+    f"""
 class Node(pykesto.Persistent, name="graph.Node"):
     label: int = pykesto.field(index=True)
     weight: int = pykesto.field(index=True, default=0)
-    friends: list = pykesto.field(default_factory=list)
-    tags: set = pykesto.field(default_factory=set)
-    visits: int = pykesto.field(merge="counter", default=0)
-    boss: "Node" = pykesto.field(on_delete="nullify", default=None)
-""",
-    """
+{UNCHANGED}""",
+    f"""
 class Node(pykesto.Persistent, name="graph.Node"):
     label: int = pykesto.field(index=True)
     heaviness: int = pykesto.field(index=True, default=0, was="weight")
-    friends: list = pykesto.field(default_factory=list)
-    tags: set = pykesto.field(default_factory=set)
-    visits: int = pykesto.field(merge="counter", default=0)
-    boss: "Node" = pykesto.field(on_delete="nullify", default=None)
-""",
-    """
+{UNCHANGED}""",
+    f"""
 class Node(pykesto.Persistent, name="graph.Knot", formerly="graph.Node"):
     label: int = pykesto.field(index=True)
     heaviness: int = pykesto.field(index=True, default=0, was="weight")
-    friends: list = pykesto.field(default_factory=list)
-    tags: set = pykesto.field(default_factory=set)
-    visits: int = pykesto.field(merge="counter", default=0)
-    boss: "Node" = pykesto.field(on_delete="nullify", default=None)
-    parity: int
+{UNCHANGED}    parity: int
 
     @pykesto.upgrade(from_version=1)
     def _add_parity(self):

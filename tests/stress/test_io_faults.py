@@ -172,6 +172,15 @@ def test_reads_that_do_only_a_part_make_no_damage_of_free_blocks(library: Librar
     assert done.returncode == 0, done.stderr
 
 
+def numbers_raised(program: str, path: Path, rule: str, library: Library) -> list[str]:
+    """What the system refused to a program that had to bear it."""
+    environment = os.environ | library.environment([rule], 7)
+    command = [sys.executable, "-c", program, str(path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
 TABLE = """
 import collections, sys
 import pykesto
@@ -196,11 +205,7 @@ def test_a_call_that_fails_while_a_table_is_opened_is_no_damage(rule: str, libra
     with tc.Table(path, "n") as table:
         table.create_index("name", "lexical")
         table[b"ann"] = {b"name": b"Ann"}
-    environment = os.environ | library.environment([rule], 7)
-    command = [sys.executable, "-c", TABLE, str(path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [rule.split(":")[2]]
+    assert numbers_raised(TABLE, path, rule, library) == [rule.split(":")[2]]
 
 
 OPEN = """
@@ -227,11 +232,7 @@ def test_a_call_that_fails_while_a_database_is_opened_is_an_error_of_storage(rul
             s.table("people")["ann"] = {"name": "Ann"}
         db.checkpoint()
         db.checkpoint()
-    environment = os.environ | library.environment([rule], 7)
-    command = [sys.executable, "-c", OPEN, str(path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() in ([], [rule.split(":")[2]])
+    assert numbers_raised(OPEN, path, rule, library) in ([], [rule.split(":")[2]])
     with pykesto.open(path) as db:
         assert db.check().problems == ()
 
@@ -260,8 +261,4 @@ print(*raised)
 def test_a_call_that_fails_while_a_table_is_written_synced_or_copied_is_an_error_of_storage(
     rule: str, library: Library
 ) -> None:
-    environment = os.environ | library.environment([rule], 7)
-    command = [sys.executable, "-c", UPKEEP, str(library.database / "people.tct")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [rule.split(":")[2]]
+    assert numbers_raised(UPKEEP, library.database / "people.tct", rule, library) == [rule.split(":")[2]]
