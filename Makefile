@@ -1,7 +1,7 @@
 # Everything is run through make; `make help` lists it. ARGS="..." is passed on to what is run.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build demo test check stress bench docs wheel clean
+.PHONY: help dev build demo test check stress sanitize bench docs wheel clean
 
 PY := .venv/bin/python
 # pykesto/journal is a symlink, therefore -L.
@@ -10,7 +10,7 @@ SOURCES := $(shell find -L pykesto -name '*.pyx' -o -name '*.pxd' -o -name '*.px
 MODULES := $(subst /,.,$(COMPILED:.pyx=))
 
 help: ## list what make can do
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 dev: .venv/stamp ## set up .venv and all that it needs; at once when nothing changed (PYTHON=... chooses a Python)
 	@:
@@ -35,6 +35,9 @@ check: dev ## lint, format, types, and the stubs of compiled modules
 
 stress: dev ## many processes, kills and faults; checks the history afterwards
 	@$(PY) -m stress $(ARGS)
+
+sanitize: dev ## the tests of compiled code with AddressSanitizer and UndefinedBehaviorSanitizer, then under valgrind
+	@PY=$(PY) tools/sanitize.sh $(ARGS)
 
 bench: dev ## measure, beside other databases
 	@$(PY) -m benchmarks $(ARGS)

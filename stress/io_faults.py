@@ -54,7 +54,7 @@ class Library:
         if not self.usable:
             return {}
         return {
-            "LD_PRELOAD": str(self.path),
+            "LD_PRELOAD": f"{os.environ.get('LD_PRELOAD', '')} {self.path}".strip(),  # a sanitizer comes first
             "STRESS_IO": ",".join(rules),
             "STRESS_PATH": f"{self.database}/",
             "STRESS_SEED": str(seed),
