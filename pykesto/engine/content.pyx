@@ -3,7 +3,7 @@
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 import json
@@ -17,6 +17,7 @@ from pykesto.store import SchemaChange
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(str text, Py_ssize_t *size) except NULL
+    str PyUnicode_DecodeUTF8(const char *text, Py_ssize_t size, const char *errors)
 
 cdef extern from *:
     """
@@ -43,6 +44,7 @@ cdef dict headings = {}
 cdef dict parsed_headings = {}
 cdef dict latest_about = None  # never changed after it was handed over
 cdef bytes latest_heading = None
+cdef str latest_name = ""
 cdef enum:
     HEADINGS = 256  # kept at most, and only short ones
     SHORT = 512
@@ -172,29 +174,46 @@ cpdef bytes pack_commit(Commit commit):
     return payload
 
 
-@cython.final
-cdef class _Cursor:
-    """A place in a payload, which never leaves it."""
-    cdef const char *at
-    cdef const char *end
+cdef struct Cursor:
+    const char *at
+    const char *end
 
-    cdef uint32_t number(self) except? 0xFFFFFFFE:
-        if self.end - self.at < 4:
-            raise ValueError("it ends inside a number")
-        self.at += 4
-        return kesto_u32(self.at - 4)
 
-    cdef uint64_t large_number(self) except? 0xFFFFFFFFFFFFFFFE:
-        if self.end - self.at < 8:
-            raise ValueError("it ends inside a number")
-        self.at += 8
-        return kesto_u64(self.at - 8)
+cdef uint32_t number(Cursor *cursor) except? 0xFFFFFFFE:
+    if cursor.end - cursor.at < 4:
+        raise ValueError("it ends inside a number")
+    cursor.at += 4
+    return kesto_u32(cursor.at - 4)
 
-    cdef bytes take(self, Py_ssize_t size):
-        if self.end - self.at < size:
-            raise ValueError(f"{size} bytes are claimed, and {self.end - self.at} are left")
-        self.at += size
-        return PyBytes_FromStringAndSize(self.at - size, size)
+
+cdef uint64_t large_number(Cursor *cursor) except? 0xFFFFFFFFFFFFFFFE:
+    if cursor.end - cursor.at < 8:
+        raise ValueError("it ends inside a number")
+    cursor.at += 8
+    return kesto_u64(cursor.at - 8)
+
+
+cdef const char *skipped(Cursor *cursor, Py_ssize_t size) except NULL:
+    """Where so many bytes begin; the cursor goes behind them, and never beyond the end."""
+    if cursor.end - cursor.at < size:
+        raise ValueError(f"{size} bytes are claimed, and {cursor.end - cursor.at} are left")
+    cursor.at += size
+    return cursor.at - size
+
+
+cdef bytes taken(Cursor *cursor, Py_ssize_t size):
+    return PyBytes_FromStringAndSize(skipped(cursor, size), size)
+
+
+cdef str name_taken(Cursor *cursor, Py_ssize_t size):
+    """The name of a table. Most often it is the one that was read last."""
+    global latest_name
+    cdef const char *at = skipped(cursor, size)
+    cdef Py_ssize_t known_size = 0
+    cdef const char *known = PyUnicode_AsUTF8AndSize(latest_name, &known_size)
+    if known_size != size or memcmp(known, at, size):
+        latest_name = PyUnicode_DecodeUTF8(at, size, NULL)
+    return latest_name
 
 
 cpdef Commit unpack_commit(bytes payload):
@@ -206,28 +225,32 @@ cpdef Commit unpack_commit(bytes payload):
 
 
 cdef Commit unpacked(bytes payload):
-    cdef _Cursor cursor = _Cursor()
+    cdef Cursor cursor
     cursor.at = PyBytes_AS_STRING(payload)
     cursor.end = cursor.at + PyBytes_GET_SIZE(payload)
     cdef Commit commit = Commit.__new__(Commit)
-    commit.time_ms = cursor.large_number()
-    commit.schema, commit.about = parsed_heading(cursor.take(cursor.number()))
+    commit.time_ms = large_number(&cursor)
+    commit.schema, commit.about = parsed_heading(taken(&cursor, number(&cursor)))
     commit.rows = {}
-    cdef uint32_t tables = cursor.number()
+    cdef uint32_t tables = number(&cursor)
     cdef uint32_t name_size, count, key_size, image_size
+    cdef str name
     cdef dict rows
     cdef bytes key
     while tables:
         tables -= 1
-        name_size = cursor.number()
-        count = cursor.number()
-        rows = commit.rows.setdefault(cursor.take(name_size).decode(), {})
+        name_size = number(&cursor)
+        count = number(&cursor)
+        name = name_taken(&cursor, name_size)
+        rows = commit.rows.get(name)
+        if rows is None:
+            rows = commit.rows[name] = {}
         while count:
             count -= 1
-            key_size = cursor.number()
-            image_size = cursor.number()
-            key = cursor.take(key_size)
-            rows[key] = None if image_size == DELETED else cursor.take(image_size)
+            key_size = number(&cursor)
+            image_size = number(&cursor)
+            key = taken(&cursor, key_size)
+            rows[key] = None if image_size == DELETED else taken(&cursor, image_size)
     if cursor.at != cursor.end:
         raise ValueError(f"{cursor.end - cursor.at} bytes are left over")
     return commit

@@ -8,6 +8,7 @@ cdef class Ordered:
     cdef set gone
     cpdef add(self, item)
     cpdef discard(self, item)
+    cdef int drop_gone(self) except -1
     cdef list in_order(self)
     cpdef list between(self, lo=*, hi=*)
     cdef list some(self, lo, hi, Py_ssize_t count, bint down)

@@ -41,7 +41,14 @@ cdef class Ordered:
             self.every.remove(item)
             self.gone.add(item)
             if len(self.gone) > len(self.every) + FEW:
-                self.items, self.fresh, self.gone = sorted(self.every), [], set()
+                self.drop_gone()
+
+    cdef int drop_gone(self) except -1:
+        """Keep what is not gone: those in order stay in order."""
+        self.items = [item for item in self.items if item not in self.gone]
+        self.fresh = [item for item in self.fresh if item not in self.gone]
+        self.gone = set()
+        return 0
 
     cdef list in_order(self):
         """All items in order, those that are gone among them."""

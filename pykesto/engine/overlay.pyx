@@ -9,7 +9,9 @@ again.
 
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
-from cpython.ref cimport PyObject
+from cpython.dict cimport PyDict_Next
+from cpython.ref cimport Py_INCREF, PyObject
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport uint64_t
 
 from pykesto._locks cimport Mutex
@@ -327,8 +329,20 @@ cdef tuple touched_by(dict rows):
     """The (table, keys) pairs of what a commit wrote: most often one."""
     if len(rows) == 1:
         for name, keys in rows.items():
-            return ((name, tuple(<dict?>keys)),)
-    return tuple([(name, tuple(keys)) for name, keys in rows.items()])
+            return ((name, keys_of(keys)),)
+    return tuple([(name, keys_of(keys)) for name, keys in rows.items()])
+
+
+cdef tuple keys_of(dict rows):
+    """As `tuple(rows)`, which makes one that is too large first."""
+    cdef tuple found = PyTuple_New(len(rows))
+    cdef Py_ssize_t at = 0, i = 0
+    cdef PyObject *key
+    while PyDict_Next(rows, &at, &key, NULL):
+        Py_INCREF(<object>key)
+        PyTuple_SET_ITEM(found, i, <object>key)
+        i += 1
+    return found
 
 
 cdef list images(Version version, Version until):

@@ -10,6 +10,7 @@ from libc.stdint cimport uint64_t
 
 from pykesto._locks cimport Mutex
 from pykesto._system cimport SharedWords, current_pid, kesto_fence, kesto_load, kesto_store
+from pykesto.engine.content cimport unpack_commit
 from pykesto.engine.overlay cimport Overlay
 from pykesto.engine.snapshot cimport BaseSnapshot, snapshot_of
 from pykesto.journal.reader cimport Reader
@@ -21,7 +22,6 @@ from collections import deque
 
 from pykesto import failpoints as _failpoints
 from pykesto.engine.base import Base
-from pykesto.engine.content import unpack_commit
 from pykesto.engine import control as _words
 from pykesto.errors import ClosedError, StorageError
 from pykesto.failpoints import hit, off
