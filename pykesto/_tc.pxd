@@ -341,3 +341,4 @@ cdef class PageRange:
 ctypedef object (*TakeRow)(bytes key, const char *row, Py_ssize_t size, object table)
 
 cdef list rows_in_place(object of_table, list keys, TakeRow take_row)
+cdef object row_in_place(object of_table, bytes key, TakeRow take_row)

@@ -6,27 +6,39 @@ cdef enum:
     LINE_BYTES = 64  # what a processor gets of memory at once
 
 
+cdef object row_in_place(object of_table, bytes key, TakeRow take_row):
+    """What `take_row` makes of the key's row; None where there is none."""
+    cdef Table table = of_table
+    table._enter()
+    try:
+        return found_in_place(table, key, take_row)
+    finally:
+        release(table.handle)
+
+
+cdef object found_in_place(Table table, bytes key, TakeRow take_row):
+    """The same; the caller holds the lock."""
+    cdef Block block
+    if not table._find(key, &block):
+        return None
+    try:
+        return take_row(key, block.value, block.value_size, table)
+    finally:
+        let_go(&block)
+
+
 cdef list rows_in_place(object of_table, list keys, TakeRow take_row):
     """What `take_row` makes of each key's row; None where there is no row."""
     cdef Table table = of_table
     cdef list found = []
     cdef Py_ssize_t start, stop, i
-    cdef Block block
-    cdef bytes key
     table._enter()
     try:
         for start in range(0, len(keys), ROWS_AT_ONCE):
             stop = min(start + ROWS_AT_ONCE, len(keys))
             ask_for(table.handle.tdb.hdb, keys, start, stop)
             for i in range(start, stop):
-                key = <bytes?>keys[i]
-                if not table._find(key, &block):
-                    found.append(None)
-                    continue
-                try:
-                    found.append(take_row(key, block.value, block.value_size, table))
-                finally:
-                    let_go(&block)
+                found.append(found_in_place(table, <bytes?>keys[i], take_row))
     finally:
         release(table.handle)
     return found

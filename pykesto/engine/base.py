@@ -21,6 +21,7 @@ from ..store import IndexDefinition, Row
 from .guard import pack_row, unpack_row
 from .layout import Layout, entries_file, files_in, table_file
 from .manifest import Mark, Stamp, read_stamp, remove_stamp, write_stamp
+from .snapshot import Used
 
 _BATCH = 256
 _FIRST_BUCKETS = 8191
@@ -33,13 +34,12 @@ def _library_indexes(indexes: tuple[IndexDefinition, ...]) -> set[bytes]:
     return {_KEY_INDEX} | {index.columns[0].encode() for index in indexes if index.is_plain}
 
 
-class Base:
-    """A base opened for reading. The owner counts its users and closes it when there is none."""
+class Base(Used):
+    """A base opened for reading."""
 
     def __init__(self, layout: Layout, number: int, word: int) -> None:
         self.layout, self.number, self.word = layout, number, word
         self.stamp = read_stamp(layout, number)
-        self.users = 0
         self.open_tables: dict[str, tc.Table] = {}
         self._entry_tables: dict[tuple[str, str], tc.Table] = {}
         self._pages: dict[tuple[str, str], tc.IndexPages] = {}

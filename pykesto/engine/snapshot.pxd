@@ -11,8 +11,12 @@ from pykesto.engine.overlay cimport Overlay, Table, Version
 ctypedef object (*TakeVersion)(Version version)  # makes something of it
 
 
+cdef class Used:
+    cdef readonly Py_ssize_t users
+
+
 cdef class BaseSnapshot:
-    cdef readonly object base
+    cdef readonly Used base
     cdef readonly Overlay overlay
     cdef readonly uint64_t version
     cdef readonly uint64_t position
@@ -34,4 +38,4 @@ cdef class BaseSnapshot:
     cdef Version version_in(self, Table above, bytes key)
 
 
-cdef BaseSnapshot snapshot_of(owner, base, Overlay overlay, uint64_t position)
+cdef BaseSnapshot snapshot_of(owner, Used base, Overlay overlay, uint64_t position)

@@ -1,6 +1,8 @@
 from collections.abc import Iterator
 from typing import Any, Final, Protocol, final
 
+from typing_extensions import disjoint_base
+
 from ..store import IndexDefinition, Row
 from .base import Base
 from .overlay import Overlay
@@ -10,6 +12,11 @@ class _Owner(Protocol):
     def closed(self) -> bool: ...
     def require_open(self) -> None: ...
     def end(self, snapshot: BaseSnapshot) -> None: ...
+
+@disjoint_base
+class Used:
+    @property
+    def users(self) -> int: ...
 
 @final
 class BaseSnapshot:

@@ -7,10 +7,10 @@ from libc.time cimport time
 
 from pykesto._stored cimport Row, stored
 from pykesto._system cimport current_pid
-from pykesto._tc cimport TakeRow, rows_in_place
+from pykesto._tc cimport TakeRow, row_in_place, rows_in_place
 from pykesto.codec._codec cimport row_of
 from pykesto.engine.finding cimport IndexView
-from pykesto.engine.guard cimport take_columns, take_row, unpack_row
+from pykesto.engine.guard cimport take_columns, take_row
 from pykesto.engine.listed cimport Listed
 from pykesto.engine.overlay cimport Overlay, Table, Version
 
@@ -26,6 +26,10 @@ cdef object row_above(Version version):
 
 cdef object columns_above(Version version):
     return row_of(PyBytes_AS_STRING(version.image), PyBytes_GET_SIZE(version.image), None)
+
+
+cdef class Used:
+    """What snapshots use, and how many do; the view closes it when none does any more."""
 
 
 @cython.final
@@ -64,8 +68,7 @@ cdef class BaseSnapshot:
             found = self.base.table(table)
             if found is None:
                 return None
-        cdef bytes raw = found.get_raw(key)
-        return None if raw is None else unpack_row(key, raw, found)
+        return row_in_place(found, key, take_row)
 
     def scan(self, str table, lo=None, hi=None, *, bint reverse=False):
         """The rows with lo <= key < hi, in key order."""
@@ -211,7 +214,7 @@ cdef class BaseSnapshot:
         """Give up the pins."""
         self.owner.end(self)
 
-cdef BaseSnapshot snapshot_of(owner, base, Overlay overlay, uint64_t position):
+cdef BaseSnapshot snapshot_of(owner, Used base, Overlay overlay, uint64_t position):
     """What is committed up to `position`, on this base and this overlay."""
     cdef BaseSnapshot snapshot = BaseSnapshot.__new__(BaseSnapshot)
     snapshot.owner = owner

@@ -5,7 +5,7 @@ from libc.stdint cimport uint64_t
 from pykesto._system cimport SharedWords
 from pykesto._locks cimport Mutex
 from pykesto.engine.overlay cimport Overlay
-from pykesto.engine.snapshot cimport BaseSnapshot
+from pykesto.engine.snapshot cimport BaseSnapshot, Used
 from pykesto.journal.reader cimport Reader
 from pykesto.journal.state cimport JournalState
 
@@ -21,7 +21,7 @@ cdef class View:
     cdef SharedWords words
     cdef Py_ssize_t pins
     cdef Mutex lock
-    cdef object base
+    cdef Used base
     cdef uint64_t base_word
     cdef uint64_t base_position
     cdef list old_bases

@@ -12,7 +12,7 @@ from pykesto._locks cimport Mutex
 from pykesto._system cimport SharedWords, current_pid, kesto_fence, kesto_load, kesto_store
 from pykesto.engine.content cimport unpack_commit
 from pykesto.engine.overlay cimport Overlay
-from pykesto.engine.snapshot cimport BaseSnapshot, snapshot_of
+from pykesto.engine.snapshot cimport BaseSnapshot, Used, snapshot_of
 from pykesto.journal.reader cimport Reader
 from pykesto.journal.records cimport Record
 from pykesto.journal.state cimport JournalState
