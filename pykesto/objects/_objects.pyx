@@ -1,7 +1,7 @@
 """What is hot of persistent objects: their state, the identity map of a session, loading and packing.
 
-An object that is read is an instance of its class, with its attributes in its `__dict__`, and nothing of ours is in the
-way. One that is not read yet, or lacks a declared attribute, is an instance of its class's *shell*: a subclass without
+An object that is read is an instance of its class, with its attributes where those of any object are, and nothing of
+ours is in the way. One that is not read yet, or lacks a declared attribute, is an instance of its class's *shell*: a subclass without
 additions but for `__getattribute__`, which loads, and then gives the object its class.
 """
 
@@ -37,31 +37,14 @@ class _Unset:
 
 UNSET = _Unset()
 
-cdef extern from *:
-    """
-    /* Give an object another class of the same layout. `__class__ = ...` looks at both first, and tells auditors; what
-       we go between are a class and its shell, thousands of times a commit. In CPython 3.11 no attributes of our objects
-       are kept by the class's own keys: later ones may, and are asked politely. */
-    static int become(PyObject *obj, PyObject *cls)
-    {
-    #if PY_VERSION_HEX < 0x030C0000 && !defined(PYPY_VERSION)
-        PyTypeObject *old = Py_TYPE(obj);
-        Py_INCREF(cls);
-        Py_SET_TYPE(obj, (PyTypeObject *)cls);
-        Py_DECREF(old);
-        return 0;
-    #else
-        int failed;
-        PyObject *name = PyUnicode_InternFromString("__class__");
-        if (name == NULL)
-            return -1;
-        failed = PyObject_GenericSetAttr(obj, name, cls);
-        Py_DECREF(name);
-        return failed;
-    #endif
-    }
-    """
-    int become(object obj, object cls) except -1
+cdef extern from "_objects_held.h":
+    int become(object obj, object cls) except -1  # another class of the same layout
+    void held_alike(object cls, object shell)
+    int held_begin(object obj) except -1
+    bint held_next(object obj, Py_ssize_t *at, PyObject **name, PyObject **value) except -1
+    PyObject *held_get(object obj, object name) except? NULL
+    int held_set(object obj, object name, object value) except -1
+    int held_del(object obj, object name) except -1
 
 
 cdef extern from "Python.h":
@@ -69,8 +52,6 @@ cdef extern from "Python.h":
     ctypedef struct PyTypeObject:
         unsigned long tp_flags
     const unsigned long Py_TPFLAGS_IMMUTABLETYPE
-    int PyObject_GenericSetDict(object, object, void *) except -1
-    object PyObject_GenericGetDict(object, void *)
 
 
 def freeze(type cls not None):

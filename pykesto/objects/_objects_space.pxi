@@ -80,7 +80,7 @@ cdef class Space:
 
     def part_with(self, Stored obj not None):
         """Let no other object that was read refer to this one any more: what the id means is another object then."""
-        others = [other for other in self.everyone() if holds(PyObject_GenericGetDict(other, NULL).values(), obj)]
+        others = [other for other in self.everyone() if holds(attributes_of(other).values(), obj)]
         for other in others:
             if other is not obj and (<Stored>other)._k_state != clean_:
                 raise UsageError(f"{other!r} has changes, and refers to {obj!r}", hint="commit first")
@@ -193,15 +193,11 @@ cdef class Space:
 
     cpdef fill(self, Stored obj, bytes image, version):
         """Give an object the attributes of a packed row."""
-        cdef dict attributes = self.unpacked(obj, image), old
-        if obj._k_kept:
-            old = PyObject_GenericGetDict(obj, NULL)
-            detach(old.values())
-            for name, value in old.items():
-                if is_own(<str>name):
-                    attributes[name] = value
+        cdef dict columns = decode_row(image, self)
+        self.take_class(obj, columns.pop(SCOPE))
+        self.strip(obj)
+        self.unpack(obj, columns)
         obj._k_version, obj._k_kept, obj._k_awake = version, False, True
-        PyObject_GenericSetDict(obj, attributes, NULL)
         settle(obj)
         self.hold(obj, PyBytes_GET_SIZE(image))
         if (<object>type(obj))._k_watches_loads:
@@ -224,10 +220,19 @@ cdef class Space:
             if oldest._k_state == clean_ and oldest._k_awake and not is_shared(oldest):
                 self.unload(oldest)
 
-    cpdef dict unpacked(self, Stored obj, bytes image):
-        """The attributes of a packed row."""
-        cdef dict columns = decode_row(image, self), out = {}, names = self.names
-        cdef Py_ssize_t number = columns.pop(SCOPE)
+    cdef strip(self, Stored obj):
+        """Take the stored attributes of an object away; what was read out of it can't be changed any more."""
+        cdef dict old = attributes_of(obj)
+        held_begin(obj)
+        if not old:
+            return
+        detach(old.values())
+        for name, value in old.items():
+            if is_own(<str>name):
+                held_set(obj, name, value)
+
+    cdef take_class(self, Stored obj, Py_ssize_t number):
+        """Give an object the class of that number, which is not always what its id told."""
         cdef object kind = self.kinds[number] if 0 <= number < len(self.kinds) else self._catalog.kind(number)
         cdef object cls = kind.resolved
         if cls is None:
@@ -235,6 +240,11 @@ cdef class Space:
         if (<object>type(obj))._k_class is not cls:  # which the object was not told rightly
             become(obj, shell_of(cls))
         obj._k_kind = kind
+
+    cdef unpack(self, Stored obj, dict columns):
+        """Give an object the attributes of a row."""
+        cdef dict names = self.names
+        cdef object cls = (<object>type(obj))._k_class
         renamed, weak = cls._k_renamed, cls._k_weak
         for column, value in columns.items():
             name = names.get(column)
@@ -244,11 +254,10 @@ cdef class Space:
                 name = renamed.get(name, name)
             if weak and name in weak:
                 value = self.strong(value)
-            out[name] = tracked(value, obj) if type(value) in HOLDERS else value
+            held_set(obj, name, tracked(value, obj) if type(value) in HOLDERS else value)
         for name, default, factory in cls._k_initial:
-            if name not in out:  # stored before the attribute was declared
-                out[name] = default if factory is None else tracked(factory(), obj)
-        return out
+            if held_get(obj, name) is NULL:  # stored before the attribute was declared
+                held_set(obj, name, default if factory is None else tracked(factory(), obj))
 
     def settle_changed(self, version):
         """All changes are in the commit of that number."""
@@ -286,10 +295,8 @@ cdef class Space:
         self.cached = 0
 
     cpdef unload(self, Stored obj):
-        """Take an object's attributes away; what was read out of it can't be changed any more."""
-        cdef dict old = PyObject_GenericGetDict(obj, NULL)
-        detach(old.values())
-        PyObject_GenericSetDict(obj, {name: value for name, value in old.items() if is_own(<str>name)}, NULL)
+        """Let an object be read again when it is touched."""
+        self.strip(obj)
         self.put_to_sleep(obj)
         obj._k_kept = False
 
@@ -305,12 +312,11 @@ cdef class Space:
             obj._k_version = deleted._k_version
         obj._k_space, obj._k_key, obj._k_given = self, id, None
         obj._k_state = new_ if obj._k_version is None else dirty_
-        cdef dict attributes = PyObject_GenericGetDict(obj, NULL)
         cdef list late = None
-        for name, value in attributes.items():
+        for name, value in attributes_of(obj).items():
             if type(value) in HOLDERS:
                 if not is_own(<str>name):
-                    attributes[name] = tracked(value, obj)
+                    held_set(obj, name, tracked(value, obj))
             elif isinstance(value, Stored) and is_late(<Stored>value):
                 late = late or []
                 late.append(value)
@@ -385,8 +391,11 @@ cdef class Space:
         if kind is None or (obj._k_kind is not None and obj._k_kind is not kind):
             kind = self._catalog.kind_of(obj._k_kind, cls, add=self.may_name)
         cdef object transient = cls._k_transient, names = cls._k_stored, weak = cls._k_weak
-        cdef dict attributes = PyObject_GenericGetDict(obj, NULL)
-        for name, value in attributes.items():
+        cdef Py_ssize_t at = 0
+        cdef PyObject *held_name
+        cdef PyObject *held_value
+        while held_next(obj, &at, &held_name, &held_value):
+            name, value = <object>held_name, <object>held_value
             if is_own(<str>name) or name in transient:
                 continue
             if weak and name in weak:
@@ -395,7 +404,7 @@ cdef class Space:
                 name = names.get(name, name)
             column = stored.get(name)
             if column is None:
-                column = self._catalog.column(name, attributes) if self.may_name else UNSTORED + name
+                column = self._catalog.column(name, attributes_of(obj)) if self.may_name else UNSTORED + name
             columns[column] = value
         try:
             return kind.column + encode_row(columns, self.reference)

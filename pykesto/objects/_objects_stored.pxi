@@ -5,6 +5,22 @@ cpdef bint is_own(str name):
     return len(name) > 2 and name[0] == "_" and (name[1] == "_" and name.endswith("__") or name.startswith("_v_"))
 
 
+cpdef dict attributes_of(Stored obj):
+    """The attributes of an object, in a dict of their own. To look into `__dict__` would make reading slower ever after."""
+    cdef dict found = {}
+    cdef Py_ssize_t at = 0
+    cdef PyObject *name
+    cdef PyObject *value
+    while held_next(obj, &at, &name, &value):
+        found[<object>name] = <object>value
+    return found
+
+
+def put_attribute(Stored obj not None, str name not None, value):
+    """Set an attribute without telling anybody."""
+    held_set(obj, name, value)
+
+
 cdef class Stored:
     """The state of a persistent object, beside its attributes."""
 
@@ -12,8 +28,8 @@ cdef class Stored:
     cdef public Space _k_space  # None: it belongs to no session
     cdef public bytes _k_key  # 16 bytes, the id
     cdef public signed char _k_state
-    cdef public char _k_awake  # __dict__ holds what the snapshot holds
-    cdef public char _k_kept  # not awake, but __dict__ holds what an earlier snapshot held
+    cdef public char _k_awake  # its attributes are what the snapshot holds
+    cdef public char _k_kept  # not awake, but its attributes are what an earlier snapshot held
     cdef int _k_size  # bytes that are counted for it in the cache
     cdef public object _k_version
     cdef public dict _k_given  # of one that is transient: the attributes that were not left to their defaults
@@ -24,22 +40,20 @@ cdef class Stored:
         cls = <object>type(self)
         cdef tuple initial = cls._k_initial
         if cls._k_starts_bare:  # its own __init__ may ask for what is not there yet
-            PyObject_GenericSetAttr(self, "__class__", shell_of(cls))
+            become(self, shell_of(cls))
         for name, value, factory in initial:
             PyObject_GenericSetAttr(self, name, value if factory is None else factory())
 
     def __init__(self, **attributes):
-        cdef dict own = {}, declared = (<object>type(self))._k_attributes
+        cdef dict declared = (<object>type(self))._k_attributes
         cdef list others = None
         self._k_given = attributes
-        own.update(<dict>PyObject_GenericGetDict(self, NULL))
         for name, value in attributes.items():
             if value is not UNSET and name in declared:
-                own[name] = value
+                held_set(self, name, value)
             else:
                 others = others or []
                 others.append((name, value))
-        PyObject_GenericSetDict(self, own, NULL)
         for name, value in others or ():
             set_attribute(self, name, value)
         if (<object>type(self))._k_required:
@@ -62,15 +76,16 @@ cdef inline bint is_late(Stored obj) except -1:
 
 cdef inline bint complete(Stored obj, cls) except -1:
     """Whether every declared attribute is there."""
-    cdef dict attributes
     cdef tuple required = cls._k_required
-    if not required:
-        return True
-    attributes = PyObject_GenericGetDict(obj, NULL)
     for name in required:
-        if name not in attributes:
+        if held_get(obj, name) is NULL:
             return False
     return True
+
+
+def have_places_of(cls, shell):
+    """Let objects go between a class and its shell, which has no objects yet, with all their attributes."""
+    held_alike(cls, shell)
 
 
 def settle(Stored obj not None):
@@ -89,7 +104,6 @@ cpdef object shell_of(cls):
 
 def get_attribute(Stored self not None, str name not None):
     """`__getattribute__` of a shell."""
-    cdef dict attributes
     cls = (<object>type(self))._k_class
     if name == "__class__":
         return cls
@@ -101,17 +115,16 @@ def get_attribute(Stored self not None, str name not None):
         self._k_space.wake(self)
     if type(self) is cls:
         return getattr(self, name)
-    if name in cls._k_attributes:
-        attributes = PyObject_GenericGetDict(self, NULL)
-        if name not in attributes:
-            raise AttributeError(f"{cls.__name__} object has no attribute {name!r}", name=name, obj=self)
+    if name in cls._k_attributes and held_get(self, name) is NULL:
+        raise AttributeError(f"{cls.__name__} object has no attribute {name!r}", name=name, obj=self)
     return PyObject_GenericGetAttr(self, name)
 
 
 def set_attribute(Stored self not None, str name not None, value):
     """`__setattr__` of persistent objects."""
     cdef Space space = self._k_space
-    cdef dict attributes
+    cdef object old = None
+    cdef PyObject *found
     if name.startswith(("k_", "_k")):
         if name not in OWN:
             raise AttributeError(f"{name} is reserved")
@@ -119,7 +132,8 @@ def set_attribute(Stored self not None, str name not None, value):
         return
     if space is None or is_own(name):
         if value is UNSET:
-            PyObject_GenericGetDict(self, NULL).pop(name, None)
+            if held_get(self, name) is not NULL:
+                held_del(self, name)
             if self._k_given is not None:
                 self._k_given.pop(name, None)
         else:
@@ -130,8 +144,9 @@ def set_attribute(Stored self not None, str name not None, value):
             settle(self)
         return
     space.touch(self)
-    attributes = PyObject_GenericGetDict(self, NULL)
-    old = attributes.get(name)
+    found = held_get(self, name)
+    if found is not NULL:
+        old = <object>found
     if old is None or old is not value:  # `obj.tags += [...]` assigns what is there already
         if type(value) in HOLDERS:
             value = tracked(value, self)
@@ -147,9 +162,8 @@ def set_attribute(Stored self not None, str name not None, value):
 def delete_attribute(Stored self not None, str name not None):
     """`__delattr__` of persistent objects."""
     self._k_load()
-    cdef dict attributes = PyObject_GenericGetDict(self, NULL)
-    if name not in attributes:
+    if held_get(self, name) is NULL:
         raise AttributeError(f"{type(self).__name__} object has no attribute {name!r}", name=name, obj=self)
     self._k_touch()
-    del attributes[name]
+    held_del(self, name)
     settle(self)

@@ -46,8 +46,11 @@ cdef bint holds(values, Stored obj) except -1:
 
 cdef bint is_shared(Stored obj):
     """Whether somebody else has a container of the object's in hand, of which changes must be seen."""
-    cdef dict attributes = PyObject_GenericGetDict(obj, NULL)
-    for value in attributes.values():
+    cdef Py_ssize_t at = 0
+    cdef PyObject *name
+    cdef PyObject *found
+    while held_next(obj, &at, &name, &found):
+        value = <object>found
         if type(value) in HOLDERS and holds_shared(value):
             return True
     return False

@@ -6,6 +6,7 @@ and all sessions of a handle share it. A class has a number for each version of 
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -105,6 +106,7 @@ class Catalog:
             self._learn_class(row["name"], tuple(sorted(row["versions"].items())), row["bases"])
 
     def _learn_attribute(self, name: str) -> None:
+        name = sys.intern(name)  # as the names are that code reads attributes by
         column = column_of(len(self._attributes))
         self._attributes.append(name)
         self.names[column] = name

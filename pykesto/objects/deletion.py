@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..codec import Reference, decode_row
 from ..errors import UsageError
 from ..query import Condition
-from ._objects import DELETED
+from ._objects import DELETED, attributes_of
 from .columns import ContainsAny
 from .fields import OnDelete
 from .persistent import Persistent
@@ -100,7 +100,7 @@ def _count_owner(space: ObjectSpace, obj: Persistent, numbers: set[int]) -> None
     before = _blobs_of_row(space, obj, numbers)
     after: set[bytes] = set()
     if obj._k_state != DELETED:
-        after = {id for value in obj.__dict__.values() for id in _blobs_in(value)}
+        after = {id for value in attributes_of(obj).values() for id in _blobs_in(value)}
     for id in after - before:
         blob = space(id)
         blob.owners += 1

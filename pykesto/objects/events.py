@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 from ..errors import UsageError
+from ._objects import attributes_of
 
 Event = Literal["after_load", "before_store", "after_store", "before_delete", "after_delete"]
 EVENTS = ("after_load", "before_store", "after_store", "before_delete", "after_delete")
@@ -54,5 +55,5 @@ def tell(obj: Any, event: str) -> None:
 def require_checks(obj: Any) -> None:
     """UsageError if a value does not pass its field's check; or what the check raises."""
     for name, of in type(obj)._k_attributes.items():
-        if of.check is not None and name in obj.__dict__ and of.check(obj.__dict__[name]) is False:
-            raise UsageError(f"{obj!r}: {name} is {obj.__dict__[name]!r}, which its check refuses")
+        if of.check is not None and name in (attributes := attributes_of(obj)) and of.check(attributes[name]) is False:
+            raise UsageError(f"{obj!r}: {name} is {attributes[name]!r}, which its check refuses")

@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..query import Query
 from ..query.expressions import InRanges
 from ..store import SCOPE_COLUMN
-from ._objects import is_own, tracked
+from ._objects import attributes_of, is_own, put_attribute, tracked
 from .catalog import needs_upgrade
 from .persistent import Persistent
 
@@ -61,9 +61,9 @@ def bring_up_to_date(space: ObjectSpace, obj: Persistent) -> bool:
                     step(obj)
     finally:
         obj._k_space = space
-    for name, value in obj.__dict__.items():
+    for name, value in attributes_of(obj).items():
         if not is_own(name):
-            obj.__dict__[name] = tracked(value, obj)
+            put_attribute(obj, name, tracked(value, obj))
     return True
 
 

@@ -6,7 +6,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..errors import ConcurrencyConflict, Conflict, UsageError
-from ._objects import CLEAN, DETACHED, STATES, is_own
+from ._objects import CLEAN, DETACHED, STATES, attributes_of, is_own
 from .persistent import Persistent
 from .registry import resolve
 
@@ -101,11 +101,12 @@ def merge(space: ObjectSpace, obj: Persistent) -> Any:
     if found != obj._k_version:
         key = uuid.UUID(bytes=obj._k_key)
         raise ConcurrencyConflict([Conflict(space.label, key, obj._k_version or 0, found or 0)])
-    values = {name: _owned(space, value) for name, value in obj.__dict__.items() if not is_own(name)}
-    for name in [name for name in own.__dict__ if name not in values and not is_own(name)]:
+    values = {name: _owned(space, value) for name, value in attributes_of(obj).items() if not is_own(name)}
+    before = attributes_of(own)
+    for name in [name for name in before if name not in values and not is_own(name)]:
         delattr(own, name)
     for name, value in values.items():
-        if name not in own.__dict__ or own.__dict__[name] != value:
+        if name not in before or before[name] != value:
             setattr(own, name, value)
     return own
 

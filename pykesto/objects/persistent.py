@@ -1,6 +1,6 @@
 """Persistent classes: plain Python objects whose attributes are stored.
 
-An object that was read has its attributes in its `__dict__`, and its class has nothing that a plain class has not: a
+An object that was read has its attributes where any object has them, and its class has nothing that a plain class has not: a
 read costs what it costs on any object. Until then, and while a declared attribute is missing, it is of its class's
 shell, which loads at the first touch. Setting an attribute goes through `__setattr__`, which tells the session.
 """
@@ -15,7 +15,7 @@ from typing import Any, ClassVar, dataclass_transform, overload
 from ..errors import UsageError
 from ..query.expressions import stand_for_references
 from ..tokens import OBJECTS, Edited, pack_token
-from ._objects import CLEAN, STATES, Reference, Stored, delete_attribute, get_attribute, set_attribute, uuid_of
+from ._objects import CLEAN, STATES, Reference, Stored, delete_attribute, get_attribute, have_places_of, set_attribute, uuid_of
 from .columns import AttributeColumn
 from .fields import UNSET, Field, declared, field
 from .registry import register, watch_stores
@@ -181,6 +181,7 @@ class Persistent(Stored):
         # Made below Persistent and then put below its class, whose __init_subclass__ is about classes of the user's.
         shell = type.__new__(type(cls), cls.__name__, (Persistent,), inside)
         shell.__bases__ = (cls,)
+        have_places_of(cls, shell)
         shell._k_shell = cls._k_shell = shell  # type: ignore[attr-defined]
         return shell
 

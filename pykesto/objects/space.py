@@ -18,7 +18,7 @@ from ..query import Condition, Query
 from ..query.expressions import InRanges, Not
 from ..session import Session
 from ..store import SCOPE_COLUMN, IndexDefinition, Merge, Row, SchemaChange, Snapshot
-from ._objects import CLEAN, DELETED, DIRTY, NEW, TRANSIENT, UNHINTED, Space, shell_of
+from ._objects import CLEAN, DELETED, DIRTY, NEW, TRANSIENT, UNHINTED, Space, attributes_of, shell_of
 from .catalog import Catalog
 from .columns import Late, Resolver, has_unknown
 from .deletion import count_owners, require_unreferenced, settle_references
@@ -114,7 +114,7 @@ class ObjectSpace(Space):
             first, _, rest = path.partition(".")
             further.setdefault(first, []).extend([rest] if rest else [])
         for name, rests in further.items():
-            found = {id(i): i for obj in objects if obj._k_awake for i in _referred(obj.__dict__.get(name))}
+            found = {id(i): i for obj in objects if obj._k_awake for i in _referred(attributes_of(obj).get(name))}
             self.prefetch(found.values(), rests)
 
     def filled(self, obj: Persistent) -> None:
