@@ -72,17 +72,6 @@ static Py_ssize_t held_place(PyDictKeysObject *keys, PyObject *name)
     return -1;
 }
 
-/* Objects of the class are made with nothing beside them: those that are never read need no room. */
-static PyObject *held_alloc(PyTypeObject *cls, Py_ssize_t count)
-{
-    PyObject *obj = PyObject_GC_New(PyObject, cls);
-    if (obj == NULL)
-        return NULL;
-    memset((char *)obj + sizeof(PyObject), 0, cls->tp_basicsize - sizeof(PyObject));
-    PyObject_GC_Track(obj);
-    return obj;
-}
-
 /* Have the places of one class in another, which has no objects yet, so that an object may go between them. */
 static void held_alike(PyObject *cls, PyObject *shell)
 {
@@ -92,7 +81,6 @@ static void held_alike(PyObject *cls, PyObject *shell)
         return;
     keys->dk_refcnt++;
     ((PyHeapTypeObject *)shell)->ht_cached_keys = keys;  /* its own, empty ones are lost: nobody may free them */
-    type->tp_alloc = held_alloc;
 }
 
 /* Give an object another class of the same layout. `__class__ = ...` looks at both first, and tells auditors; what

@@ -39,6 +39,8 @@ cdef class Stored:
         self._k_awake = True
         cls = <object>type(self)
         cdef tuple initial = cls._k_initial
+        if cls._k_class is cls:  # what is not read yet needs no room for attributes
+            held_begin(self)
         if cls._k_starts_bare:  # its own __init__ may ask for what is not there yet
             become(self, shell_of(cls))
         for name, value, factory in initial:

@@ -1,8 +1,8 @@
 """Persistent classes: plain Python objects whose attributes are stored.
 
-An object that was read has its attributes where any object has them, and its class has nothing that a plain class has not: a
-read costs what it costs on any object. Until then, and while a declared attribute is missing, it is of its class's
-shell, which loads at the first touch. Setting an attribute goes through `__setattr__`, which tells the session.
+An object that was read has its attributes where any object has them, and its class has nothing that a plain class has
+not: a read costs what it costs on any object. Until then, and while a declared attribute is missing, it is of its
+class's shell, which loads at the first touch. Setting an attribute goes through `__setattr__`, which tells the session.
 """
 
 from __future__ import annotations
@@ -15,7 +15,17 @@ from typing import Any, ClassVar, dataclass_transform, overload
 from ..errors import UsageError
 from ..query.expressions import stand_for_references
 from ..tokens import OBJECTS, Edited, pack_token
-from ._objects import CLEAN, STATES, Reference, Stored, delete_attribute, get_attribute, have_places_of, set_attribute, uuid_of
+from ._objects import (
+    CLEAN,
+    STATES,
+    Reference,
+    Stored,
+    delete_attribute,
+    get_attribute,
+    have_places_of,
+    set_attribute,
+    uuid_of,
+)
 from .columns import AttributeColumn
 from .fields import UNSET, Field, declared, field
 from .registry import register, watch_stores
