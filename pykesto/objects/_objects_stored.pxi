@@ -142,7 +142,7 @@ def set_attribute(Stored self not None, str name not None, value):
             PyObject_GenericSetAttr(self, name, value)
             if self._k_given is not None:
                 self._k_given[name] = value
-        if type(self) is not (<object>type(self))._k_class:
+        if self._k_awake and type(self) is not (<object>type(self))._k_class:
             settle(self)
         return
     space.touch(self)

@@ -134,6 +134,17 @@ def test_what_a_class_puts_in_the_way_of_an_attribute_is_not_asked(db: pykesto.D
         assert loose.__dict__ == {"first": 1}
 
 
+def test_an_unread_object_takes_what_is_not_stored_and_is_still_read(db: pykesto.Database) -> None:
+    with db.transaction() as s:
+        s.root["loose"] = loose = Loose()
+        loose.first = 1  # type: ignore[attr-defined]
+    with db.session() as s:
+        loose = s.root["loose"]
+        loose._v_own = 2
+        assert not pykesto.is_loaded(loose)
+        assert (loose.first, loose._v_own) == (1, 2)
+
+
 def test_cycles_through_attributes_are_collected(db: pykesto.Database) -> None:
     with db.transaction() as s:
         one = Held(x=1)
