@@ -2,7 +2,7 @@
 
 from .blobs import Blob
 from .catalog import Catalog
-from .containers import PersistentCounter, PersistentDict, PersistentList, PersistentSet
+from .containers import PersistentCounter, PersistentDict, PersistentSet
 from .events import on
 from .evolution import upgrade
 from .fields import UNSET as Unset
@@ -10,6 +10,7 @@ from .fields import field
 from .life import is_loaded, state_of, url_of
 from .persistent import Generic, Persistent
 from .plain import persistent
+from .sequence import PersistentList
 from .session import ObjectSession
 
 __all__ = [

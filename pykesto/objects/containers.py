@@ -1,4 +1,4 @@
-"""Dicts, sets, lists and counters for millions of entries. Changes of different entries do not conflict.
+"""Dicts, sets and counters for millions of entries. Changes of different entries do not conflict.
 
 They are objects of their own, referred to as any other. Each entry is a row. `len` counts, so it takes time, and
 conflicts with entries that others add or remove; `if container:` looks at one entry.
@@ -6,10 +6,7 @@ conflicts with entries that others add or remove; `if container:` looks at one e
 
 from __future__ import annotations
 
-import os
-import struct
-from collections.abc import Iterable, Iterator, MutableMapping, MutableSequence, MutableSet
-from itertools import islice
+from collections.abc import ItemsView, Iterable, Iterator, MutableMapping, MutableSet, ValuesView
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
@@ -19,9 +16,6 @@ from .persistent import Persistent
 
 if TYPE_CHECKING:
     from .entries import Entries
-
-_FIRST = 1 << 62  # the place of a list's first item: there is as much room before it as behind
-_PLACE = struct.Struct(">Q")
 
 
 class _Container(Persistent, name="k.Container", extent=False):
@@ -52,9 +46,12 @@ class _Container(Persistent, name="k.Container", extent=False):
         if self._k_space is None:
             self.__dict__.setdefault("_v_early", []).append(change)
         else:
-            if self._k_state == DELETED:
-                raise UsageError(f"{self!r} is deleted")
             change()
+
+    def _write(self, key: bytes, value: Any) -> None:
+        if self._k_state == DELETED:
+            raise UsageError(f"{self!r} is deleted")
+        self._entries.set(key, value)
 
     def _items(self, **bounds: Any) -> Iterator[tuple[bytes, Any]]:
         return self._entries.between(self, **bounds)
@@ -100,19 +97,38 @@ class PersistentDict(_Container, MutableMapping[Any, Any], name="k.Dict", extent
         return value
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._change(lambda: self._entries.set(self._entries.key(self, key), value))
+        self._change(lambda: self._write(self._entries.key(self, key), value))
 
     def __delitem__(self, key: Any) -> None:
         encoded = self._entries.key(self, key)
         if self._entries.get(encoded) is GONE:
             raise KeyError(key)
-        self._change(lambda: self._entries.set(encoded, GONE))
+        self._write(encoded, GONE)
 
     def __contains__(self, key: object) -> bool:
         return self._entries.get(self._entries.key(self, key)) is not GONE
 
     def __iter__(self) -> Iterator[Any]:
         return (self._entries.own_key(key) for key, _ in self._items())
+
+    def __reversed__(self) -> Iterator[Any]:
+        return (self._entries.own_key(key) for key, _ in self._items(reverse=True))
+
+    def items(self) -> ItemsView[Any, Any]:
+        """The pairs of key and value, in key order."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[Any]:
+        """The values, in key order."""
+        return _Values(self)
+
+    def copy(self) -> dict[Any, Any]:
+        """A plain dict of the entries."""
+        return dict(self.items())
+
+    def __ior__(self, other: Any) -> PersistentDict:
+        self.update(other)
+        return self
 
     def range(self, lo: Any = None, hi: Any = None, *, reverse: bool = False) -> Iterator[tuple[Any, Any]]:
         """The pairs of key and value with lo <= key < hi, in key order."""
@@ -124,25 +140,65 @@ class PersistentDict(_Container, MutableMapping[Any, Any], name="k.Dict", extent
         return self[key]  # the tracked copy, so that a change of it is seen
 
 
+class _Items(ItemsView[Any, Any]):
+    """Reads keys and values together, in place of each by itself."""
+
+    _mapping: PersistentDict
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return self._mapping.range()
+
+    def __reversed__(self) -> Iterator[tuple[Any, Any]]:
+        return self._mapping.range(reverse=True)
+
+
+class _Values(ValuesView[Any]):
+    _mapping: PersistentDict
+
+    def __iter__(self) -> Iterator[Any]:
+        return (value for _, value in self._mapping._items())
+
+    def __reversed__(self) -> Iterator[Any]:
+        return (value for _, value in self._mapping._items(reverse=True))
+
+
 class PersistentSet(_Container, MutableSet[Any], name="k.Set", extent=False):
     """A set, in order. Its items are scalars, tuples of them, or objects."""
 
     def __init__(self, items: Iterable[Any] = ()) -> None:
         super().__init__()
-        for item in items:
-            self.add(item)
+        self.update(items)
 
     @classmethod
     def _from_iterable(cls, items: Iterable[Any]) -> set[Any]:
         return set(items)  # what operators give is a plain set
 
     def add(self, item: Any) -> None:
-        self._change(lambda: self._entries.set(self._entries.key(self, item), None))
+        self._change(lambda: self._write(self._entries.key(self, item), None))
+
+    def update(self, *others: Iterable[Any]) -> None:
+        """Add all items of others."""
+        for items in others:
+            for item in list(items):
+                self.add(item)
+
+    def difference_update(self, *others: Iterable[Any]) -> None:
+        """Discard all items of others."""
+        for items in others:
+            for item in list(items):
+                self.discard(item)
+
+    def copy(self) -> set[Any]:
+        """A plain set of the items."""
+        return set(self)
+
+    def __reversed__(self) -> Iterator[Any]:
+        return (self._entries.own_key(key) for key, _ in self._items(reverse=True))
 
     def discard(self, item: Any) -> None:
         encoded = self._entries.key(self, item)
         if self._entries.get(encoded) is not GONE:
-            self._change(lambda: self._entries.set(encoded, GONE))
+            self._write(encoded, GONE)
 
     def __contains__(self, item: object) -> bool:
         return self._entries.get(self._entries.key(self, item)) is not GONE
@@ -153,79 +209,6 @@ class PersistentSet(_Container, MutableSet[Any], name="k.Set", extent=False):
     def range(self, lo: Any = None, hi: Any = None, *, reverse: bool = False) -> Iterator[Any]:
         """The items with lo <= item < hi, in order."""
         return (self._entries.own_key(key) for key, _ in self._between(lo, hi, reverse=reverse))
-
-
-class PersistentList(_Container, MutableSequence[Any], name="k.List", extent=False):
-    """A list. Items that two sessions append at once are both there; reaching an item by its index counts up to it."""
-
-    def __init__(self, items: Iterable[Any] = ()) -> None:
-        super().__init__()
-        for item in items:
-            self.append(item)
-
-    def _at(self, index: int) -> tuple[bytes, Any]:
-        back = index < 0
-        found = next(islice(self._items(reverse=back), -index - 1 if back else index, None), None)
-        if found is None:
-            raise IndexError(index)
-        return found
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return list(self)[index]
-        return self._at(index)[1]
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        if isinstance(index, slice):
-            raise TypeError("a PersistentList takes no slices")
-        key = self._at(index)[0]
-        self._change(lambda: self._entries.set(key, value))
-
-    def __delitem__(self, index: Any) -> None:
-        keys = [key for key, _ in list(self._items())[index]] if isinstance(index, slice) else [self._at(index)[0]]
-        for key in keys:
-            self._entries.set(key, GONE)
-
-    def __iter__(self) -> Iterator[Any]:
-        return (value for _, value in self._items())
-
-    def append(self, value: Any) -> None:
-        self._change(lambda: self._append(value))
-
-    def _append(self, value: Any) -> None:
-        # Not observed: where two sessions append at once, either order will do.
-        last = next(iter(self._items(reverse=True, observed=False)), None)
-        number = _FIRST if last is None else _PLACE.unpack(self._entries.own_key(last[0])[:8])[0] + 1
-        self._entries.set(self._entries.key(self, _PLACE.pack(number) + os.urandom(6)), value)
-
-    def insert(self, index: int, value: Any) -> None:
-        if index == 0 or index < 0:
-            index = max(0, len(self) + index) if index else 0
-        keys = [self._entries.own_key(key) for key, _ in islice(self._items(), max(0, index - 1), index + 1)]
-        if index == 0:
-            before, after = None, keys[0] if keys else None
-        else:
-            before, after = (keys[0] if keys else None), (keys[1] if len(keys) > 1 else None)
-        if after is None:
-            self._append(value)
-        else:
-            self._entries.set(self._entries.key(self, place_between(before, after) + os.urandom(6)), value)
-
-
-def place_between(before: bytes | None, after: bytes) -> bytes:
-    """Bytes that sort, whatever follows them, behind `before` and before `after`."""
-    if before is None:
-        return _PLACE.pack(_PLACE.unpack(after[:8])[0] - 1)
-    out = bytearray()
-    for at in range(max(len(before), len(after)) + 1):
-        low = before[at] if at < len(before) else 0
-        high = after[at] if at < len(after) else 256
-        if bytes(out) < after[: len(out)]:
-            high = 256
-        if high - low > 1:
-            return bytes(out) + bytes([(low + high) // 2])
-        out.append(low)
-    return bytes(out) + b"\x80"
 
 
 class PersistentCounter(_Container, name="k.Counter", extent=False):
@@ -252,7 +235,7 @@ class PersistentCounter(_Container, name="k.Counter", extent=False):
             self.add(value)
 
     def add(self, amount: Any = 1) -> None:
-        self._change(lambda: self._entries.set(self._entries.key(self, new_id(0)), amount))
+        self._change(lambda: self._write(self._entries.key(self, new_id(0)), amount))
 
     @property
     def value(self) -> Any:
@@ -262,7 +245,7 @@ class PersistentCounter(_Container, name="k.Counter", extent=False):
         """Put one entry in place of all: conflicts with another session that does so, and with none that adds."""
         entries = list(self._items(observed=False))
         for key, _ in entries:
-            self._entries.set(key, GONE)
+            self._write(key, GONE)
         self.add(sum(value for _, value in entries))
 
     def __repr__(self) -> str:

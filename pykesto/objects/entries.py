@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..codec import Reference, decode_key, decode_row, encode_key, encode_row
+from ..errors import UsageError
 from ..query.expressions import KeyRange
 from ..tracked import HOLDERS
 from ._objects import tracked
@@ -32,6 +33,7 @@ class _Owner:
         self.value: Any = None
 
     def _k_touch(self) -> None:
+        self._entries.hold(self._key, self.value)
         self._entries.set(self._key, self.value)
 
 
@@ -46,6 +48,7 @@ class Entries:
         self._session = space._session
         self._changed: dict[bytes, Any] = {}  # by encoded key
         self._held: dict[bytes, Any] = {}  # values that can change in place
+        self.ends: dict[bytes | None, int] = {}  # by id of a list: the number behind which this session appends
 
     def key(self, container: Persistent, key: Any) -> bytes:
         """The encoded key of an entry. An object in it stands for a reference, and is stored."""
@@ -84,7 +87,28 @@ class Entries:
         if value is not GONE and type(value) in HOLDERS and self._held.get(key) is not value:
             owner = _Owner(self, key)
             value = owner.value = self._held[key] = tracked(value, owner)
+        elif self._held.get(key) is not value:
+            self._held.pop(key, None)
         self._changed[key] = value
+
+    def hold(self, key: bytes, value: Any) -> None:
+        """Before a container in an entry's value changes: it must be the value still, and not one of earlier."""
+        if self._held.get(key) is value:
+            return
+        if key not in self._changed and key not in self._held:
+            row = self._session._get(TABLE, key)
+            if row is not None and row.image == encode_row({_VALUE: value}, self._space.reference):
+                self._held[key] = value
+                return
+        raise UsageError(
+            "this container was read in an earlier snapshot or before it was replaced, and its entry has changed since",
+            hint="read it again from its container",
+        )
+
+    def observe(self, container: Persistent, lo: bytes | None = None, hi: bytes | None = None) -> None:
+        """Remember that the session looked at the entries with lo <= encoded key < hi."""
+        begin, end = self.range_of(container)
+        self._session._observe(TABLE, KeyRange(lo or begin, hi or end))
 
     def between(
         self,
@@ -157,6 +181,7 @@ class Entries:
     def rolled_back(self) -> None:
         self._changed.clear()
         self._held.clear()
+        self.ends.clear()
 
     def save(self) -> dict[bytes, bytes | None]:
         return self.changes()

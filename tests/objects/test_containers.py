@@ -17,7 +17,7 @@ from pykesto import (
     UsageError,
     is_loaded,
 )
-from pykesto.objects.containers import place_between
+from pykesto.objects.sequence import place_between
 
 
 class Item(pykesto.Persistent, name="containers.Item"):
@@ -118,34 +118,173 @@ def test_a_counter_is_compacted(db: pykesto.Database) -> None:
         assert s.root["c"].value == 45 and len(s.root["c"]) == 1
 
 
-def test_a_list_is_changed_anywhere(db: pykesto.Database) -> None:
+def change(chance: random.Random, items: Any, step: int) -> Any:
+    """One change of a list; what it gave, or its error."""
+    size = len(items)
+    at = chance.randrange(-size - 2, size + 3)
+    ends = [chance.choice([None, chance.randrange(-size - 2, size + 3)]) for _ in range(2)]
+    cut = slice(*ends, chance.choice([None, None, 1, 2, -1, -3]))
+    values = [[step, n] if n % 3 == 0 else step * 100 + n for n in range(chance.choice([0, 1, 1, 2, 5]))]
+    match chance.randrange(16):
+        case 0 | 1:
+            return items.append([step])
+        case 2:
+            return items.extend(values)
+        case 3 | 4 | 5:
+            return items.insert(at, step)
+        case 6:
+            items[at] = values
+        case 7:
+            del items[at]
+        case 8 | 9 | 10:
+            items[cut] = values
+        case 11:
+            if size > 8:
+                del items[cut]
+        case 12:
+            return items.pop(at) if chance.random() < 0.5 else items.pop()
+        case 13:
+            return items.sort(key=str, reverse=chance.random() < 0.5)
+        case 14:
+            return items.reverse()
+        case 15:
+            return items.remove(chance.choice([step - 1, [step - 2]]))
+    return None
+
+
+def outcome(chance: random.Random, items: Any, step: int) -> Any:
+    try:
+        return change(chance, items, step)
+    except (IndexError, ValueError) as error:
+        return type(error)
+
+
+def test_a_list_is_changed_as_any_other(db: pykesto.Database) -> None:
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
-    plain: list[int] = []
+    plain: list[Any] = []
     with db.session() as s:
         s.root["l"] = PersistentList()
-        for step in range(150):
+        for step in range(400):
             stored = s.root["l"]
-            what = chance.choice(["append", "insert", "insert", "del", "set", "commit"])
-            at = chance.randrange(-len(plain) - 1, len(plain) + 1)
-            if what == "append" or not plain:
-                plain.append(step)
-                stored.append(step)
-            elif what == "insert":
-                plain.insert(at, step)
-                stored.insert(at, step)
-            elif what == "commit":
+            same = chance.randrange(1 << 32)
+            expected = outcome(random.Random(same), plain, step)
+            assert outcome(random.Random(same), stored, step) == expected, (seed, step)
+            assert list(stored) == plain, (seed, step)
+            if chance.random() < 0.1:
                 s.commit()
-            else:
+            elif chance.random() < 0.1 and plain:
                 at = chance.randrange(-len(plain), len(plain))
-                if what == "del":
-                    del plain[at], stored[at]
-                else:
-                    plain[at] = stored[at] = step
-            assert list(stored) == plain, (seed, step, what, at)
-        assert stored[0] == plain[0] and stored[-1] == plain[-1] and stored[1:3] == plain[1:3]
+                if isinstance(plain[at], list):  # what was moved is tracked where it is now
+                    plain[at].append(step)
+                    stored[at].append(step)
+            cut = slice(
+                *(chance.choice([None, chance.randrange(-9, 9)]) for _ in range(2)), chance.choice([None, 2, -1])
+            )
+            assert stored[cut] == plain[cut] and list(reversed(stored)) == plain[::-1], (seed, step, cut)
+            del plain[30:], stored[30:]
+        assert stored.index(plain[-1], -1) == len(plain) - 1 and stored.count(plain[0]) == plain.count(plain[0])
+        assert plain[0] in stored and "none" not in stored and stored.copy() == plain
+        stored *= 2
+        assert list(stored) == plain * 2
         with pytest.raises(IndexError):
             stored[1000]
+        with pytest.raises(ValueError, match="extended slice of size"):
+            stored[::2] = []
+        s.commit()
+        assert list(stored) == plain * 2
+
+
+def in_two_sessions(db: pykesto.Database, one: str, other: str) -> bool:
+    """Whether changes of a list of ten, `l`, in two sessions at once do not conflict."""
+    with db.transaction() as s:
+        s.root["l"] = PersistentList(range(10))
+    with db.session() as first, db.session() as second:
+        second.version  # noqa: B018 - begins
+        exec(one, {"l": first.root["l"]})
+        exec(other, {"l": second.root["l"]})
+        first.commit()
+        try:
+            second.commit()
+        except ConcurrencyConflict:
+            return False
+        return True
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        ("l.append(1)", "l.append(2)", True),
+        ("l.insert(0, 1)", "l.insert(0, 2)", True),
+        ("l.extend([1, 2])", "l[2:4] = [1, 2, 3, 4]", True),
+        ("l.append(1)", "l.insert(5, 2)", True),
+        ("l[7] = 1", "l[:3] = []", True),
+        ("l[7] = 1", "del l[3:5]", True),
+        ("del l[1]", "l.pop()", True),
+        ("l[0] = 1", "l[-3:]; l.append(2)", True),
+        ("l[:3] = []", "l[7] = 1", False),
+        ("l.insert(2, 1)", "l.insert(5, 2)", False),
+        ("l.append(1)", "l[-1] = 2", False),
+        ("l.pop()", "l.pop()", False),
+        ("l.append(1)", "l.sort(reverse=True)", False),
+        ("l[0] = -1", "l.reverse()", False),
+    ],
+)
+def test_changes_of_a_list_conflict_with_those_of_what_they_counted(
+    db: pykesto.Database, one: str, other: str, together: bool
+) -> None:
+    assert in_two_sessions(db, one, other) == together
+
+
+def test_many_items_go_into_a_list_at_once_under_short_keys(db: pykesto.Database) -> None:
+    with db.transaction() as s:
+        s.root["l"] = items = PersistentList("az")
+        items[1:1] = range(3000)
+        for number in range(300):
+            items.append(number)
+    with db.session() as s:
+        items = s.root["l"]
+        assert list(items) == ["a", *range(3000), "z", *range(300)]
+        assert max(len(key) for key, _ in s._begin().scan("entries")) < 64
+
+
+def test_a_container_in_an_entry_is_refused_when_it_is_no_longer_the_value(db: pykesto.Database) -> None:
+    with db.transaction() as s:
+        s.root["d"] = PersistentDict({"a": [1], "b": [2]})
+        s.root["l"] = PersistentList([[1], [2]])
+    with db.session() as s:
+        d, items = s.root["d"], s.root["l"]
+        a, first = d["a"], items[0]
+        d["a"] = 5
+        items.reverse()
+        for container in a, first:
+            with pytest.raises(UsageError, match="read it again"):
+                container.append(3)
+        b = d["b"]
+        s.commit()
+        b.append(3)  # nobody changed it
+        s.commit()
+        with db.transaction() as other:
+            other.root["d"]["b"].append(4)
+        s.rollback()
+        with pytest.raises(UsageError, match="read it again"):
+            b.append(5)
+        assert d["a"] == 5 and d["b"] == [2, 3, 4] and list(items) == [[2], [1]]
+
+
+def test_dicts_and_sets_have_what_plain_ones_have(db: pykesto.Database) -> None:
+    with db.session() as s:
+        s.root["d"] = d = PersistentDict({"b": 1, "a": 2})
+        s.root["s"] = items = PersistentSet("ba")
+        d |= {"c": 3}
+        assert list(d.items()) == [("a", 2), ("b", 1), ("c", 3)] and next(reversed(d.items())) == ("c", 3)
+        assert list(d.values()) == [2, 1, 3] and list(reversed(d.values())) == [3, 1, 2]
+        assert (
+            list(reversed(d)) == ["c", "b", "a"] and d.copy() == dict(d) and ("a", 2) in d.items() and 3 in d.values()
+        )
+        items.update("xy", ["z"])
+        items.difference_update("xa")
+        assert items.copy() == set("byz") and list(reversed(items)) == ["z", "y", "b"]
 
 
 def test_places_are_between_others_for_ever() -> None:
