@@ -90,6 +90,7 @@ cdef extern from "tcbdb.h" nogil:
     const void *tcbdbcurkey3(BDBCUR *cursor, int *size)
     const void *tcbdbcurval3(BDBCUR *cursor, int *size)
     int tcbdbecode(TCBDB *bdb)
+    c_bool tcbdbput(TCBDB *bdb, const void *key, int key_size, const void *value, int value_size)
 
 
 cdef extern from "tctdb.h" nogil:

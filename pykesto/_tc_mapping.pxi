@@ -150,7 +150,7 @@ cdef class _Rows(_OpenTable):
                     made[i].key_size = size_of(key)
                     if made[i].key_size == 0:
                         raise UsageError(EMPTY_KEY)
-                    if row is not None and self.handle.tdb.inum == 0:
+                    if row is not None and not asks_for_columns(self.handle.tdb):
                         check_raw(row)
                         made[i].row, made[i].row_size = PyBytes_AS_STRING(row), <int>PyBytes_GET_SIZE(row)
                     elif row is not None:
@@ -192,7 +192,7 @@ cdef class _Rows(_OpenTable):
             raise UsageError(EMPTY_KEY)
         self._enter_to_write("put")
         try:
-            if self.handle.tdb.inum:
+            if asks_for_columns(self.handle.tdb):
                 change.columns, change.row = tcmapload(row, size), NULL
                 self._check_indexable(change.key, change.key_size, change.columns)
             self._make("put", &change, 1)

@@ -63,13 +63,30 @@ cdef struct Change:
     int row_size
 
 
+cdef bint asks_for_columns(TCTDB *tdb) noexcept nogil:
+    """Whether an index needs the columns of rows, or is of a kind that takes more than keys as they are."""
+    if tdb.inum == 0:
+        return False
+    return tdb.inum > 1 or tdb.idxs[0].name[0] != 0 or tdb.idxs[0].type != TDBITLEXICAL
+
+
 cdef bint make(TCTDB *tdb, Change *change) noexcept nogil:
     """Make a change that was checked. Where no index asks for it, the library need not read the old row."""
     if change.row is not NULL:
+        if tdb.inum and not list_key(tdb, change):
+            return False
         return tchdbput(tdb.hdb, change.key, change.key_size, change.row, change.row_size)
     if change.columns is not NULL:
         return tctdbput(tdb, change.key, change.key_size, change.columns)
     return tctdbout(tdb, change.key, change.key_size) or tctdbecode(tdb) == TCENOREC
+
+
+cdef bint list_key(TCTDB *tdb, Change *change) noexcept nogil:
+    """Put the key of a new row into the lexical index of keys, as the library does: under itself."""
+    if tchdbvsiz(tdb.hdb, change.key, change.key_size) >= 0:
+        return True
+    tdb.hdb.ecode = TCESUCCESS  # that there is no such row is no error
+    return tcbdbput(<TCBDB *>tdb.idxs[0].db, change.key, change.key_size, change.key, change.key_size)
 
 
 cdef inline bint next_column(const unsigned char **at, const unsigned char *end, Column *column) noexcept nogil:
@@ -131,7 +148,7 @@ cdef int check_raw(object row) except -1:
 cdef bint names_differ(const unsigned char *row, const unsigned char *end, uint64_t count) noexcept nogil:
     """Whether no two columns of a sound row have one name."""
     cdef Column columns[16]
-    cdef uint64_t i, j
+    cdef uint64_t i, j, mark, met = 0
     cdef TCMAP *all_columns
     if count > 16:
         all_columns = tcmapload(row, <int>(end - row))
@@ -140,11 +157,13 @@ cdef bint names_differ(const unsigned char *row, const unsigned char *end, uint6
         return i == count
     for i in range(count):
         next_column(&row, end, &columns[i])
-        for j in range(i):
+        mark = <uint64_t>1 << ((columns[i].name_size * 7 + columns[i].name[columns[i].name_size - 1]) & 63)
+        for j in range(i if met & mark else 0):
             if columns[i].name_size == columns[j].name_size and not memcmp(
                 columns[i].name, columns[j].name, columns[i].name_size
             ):
                 return False
+        met |= mark
     return True
 
 

@@ -18,7 +18,7 @@ from ..files import breathe
 from ..journal import Reader, SegmentGone
 from ..store import Row
 from .base import BaseBuilder, Stopped
-from .content import take_newest, unpack_commit
+from .content import changes_schema, take_newest, unpack_commit
 from .control import Pins, base_of
 from .embedded import EmbeddedStore
 from .manifest import Manifest, Mark, Stamp, read_manifest, read_stamp, write_manifest
@@ -192,7 +192,7 @@ class _Checkpoint:
         rows: dict[str, dict[bytes, Row | None]] = {}
         for record in reader.read_to(self.store.state, until=until):
             commit = unpack_commit(record.payload)
-            if commit.schema or not commit.rows.keys() <= schema.known.keys():
+            if changes_schema(commit, schema.known):
                 schema.apply(commit.schema, commit.rows)
             self.commits += 1
             take_newest(rows, commit, record.number)

@@ -256,6 +256,16 @@ cdef Commit unpacked(bytes payload):
     return commit
 
 
+cpdef bint changes_schema(Commit commit, dict known) except -1:
+    """Whether the commit changes the schema, or writes to a table that is not among the known ones."""
+    if commit.schema:
+        return True
+    for table in commit.rows:
+        if table not in known:
+            return True
+    return False
+
+
 def take_newest(dict newest not None, Commit commit not None, uint64_t number):
     """Into table -> key -> `Row` or None (deleted), put what the commit `number` wrote."""
     cdef dict rows

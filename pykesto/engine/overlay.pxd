@@ -51,7 +51,6 @@ cdef class Overlay:
     cdef Listed listed(self, str table, str index)
     cdef list entries_between(self, Listed listed, lo, hi)
     cdef note_unique(self)
-    cdef bint knows_all(self, dict tables) except -1
     cpdef apply(self, uint64_t number, Commit commit)
     cpdef Version visible(self, str table, bytes key, uint64_t version)
     cdef bint is_untouched(self, str table, keys, uint64_t version) except -1

@@ -15,7 +15,7 @@ from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport uint64_t
 
 from pykesto._locks cimport Mutex
-from pykesto.engine.content cimport Commit
+from pykesto.engine.content cimport Commit, changes_schema
 from pykesto.engine.keyfilter cimport KeyFilter
 from pykesto.engine.listed cimport Listed
 from pykesto.engine.ordered cimport Ordered
@@ -125,7 +125,7 @@ cdef class Overlay:
         applied.touched = touched_by(commit.rows)
         self.lock.enter()
         try:
-            if commit.schema or not self.knows_all(commit.rows):
+            if changes_schema(commit, self.known):
                 self.schema.apply(commit.schema, commit.rows)
             if commit.schema:
                 for change in commit.schema:
@@ -140,13 +140,6 @@ cdef class Overlay:
         finally:
             self.lock.leave()
         self.version = number
-
-    cdef bint knows_all(self, dict tables) except -1:
-        """Whether all of these tables have come to be."""
-        for name in tables:
-            if name not in self.known:
-                return False
-        return True
 
     cdef put(self, Table table, bytes key, bytes image, uint64_t number):
         cdef Version version = Version.__new__(Version)

@@ -168,6 +168,36 @@ def test_a_cursor_may_go_to_and_fro(table: tc.Table) -> None:
             assert [key for _, key in cursor.prev_batch(5)] == [b"10", b"9", b"8", b"7", b"6"]
 
 
+def test_keys_are_listed_by_the_driver_as_by_the_library(path: Path, table: tc.Table) -> None:
+    """Where keys alone are indexed, rows are stored as they are; beside another index they are not."""
+    rng = random.Random(7)
+    table.create_index("")
+    with tc.Table(path.with_name("other.tct"), "n") as other:
+        other.create_index("")
+        other.create_index("n", "token")
+        for round in range(60):
+            tables = (table, other)
+            for each in tables:
+                each.begin()
+            for key in rng.sample([b"%d" % i for i in range(80)] + [b"\x00", b"\xff" * 300], 12):
+                kind, row = rng.randrange(4), {b"v": b"x" * rng.randrange(9)}
+                for each in tables:
+                    if kind == 0:
+                        each[key] = row
+                    elif kind == 1:
+                        each.put_raw(key, b"\x01v" + bytes([len(row[b"v"])]) + row[b"v"])
+                    else:
+                        each.apply_raw([(key, None if kind == 2 else b"\x01v\x01y")])
+            for each in tables:
+                each.abort() if round % 3 == 2 else each.commit()
+            cursors = [each.index_cursor(b"") for each in tables]
+            listed = [everything(cursor, False, 7) for cursor in cursors if cursor.seek_first()]
+            assert listed[0] == listed[1] == [(key, key) for key in sorted(table)]
+            assert dict(table) == dict(other)
+    table.close()
+    assert tc.verify(path) == []
+
+
 @pytest.mark.parametrize("kind", ["lexical", "token"])
 def test_a_large_index_is_rebuilt(table: tc.Table, kind: Any) -> None:
     """Of more entries than what bounds a single walk through pages."""
