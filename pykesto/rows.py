@@ -69,10 +69,14 @@ class Table(TableCore, MutableMapping[Any, Row]):
 
     def range(self, lo: Any = None, hi: Any = None, prefix: Any = None, reverse: bool = False) -> Iterator[Row]:
         """The rows with lo <= key < hi, or whose str or bytes key starts with `prefix`, in key order."""
+        if prefix is not None and not isinstance(prefix, (str, bytes)):
+            raise TypeError(f"a prefix is a str or bytes, not {type(prefix).__name__}")
         begin, end = prefix_range(prefix) if prefix is not None else (None, None)
         begin = begin if lo is None else max(encode_key(lo), begin or b"")
         end = end if hi is None else min(encode_key(hi), end or b"\xff")
-        found = Query(self, KeyRange(begin, end)).order_by("-k_key" if reverse else "k_key")
+        asked = {"lo": lo, "hi": hi, "prefix": prefix}
+        text = f"range({', '.join(f'{name}={value!r:.60}' for name, value in asked.items() if value is not None)})"
+        found = Query(self, KeyRange(begin, end, text)).order_by("-k_key" if reverse else "k_key")
         return iter(found)
 
     def insert(self, key: Any, columns: Mapping[str, Any]) -> Row:

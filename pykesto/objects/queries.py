@@ -74,6 +74,13 @@ class ObjectQuery(Query[P]):
         name = name.removeprefix("-")
         return sign + self._space.resolver().column(self._cls._k_stored.get(name, name))
 
+    @property
+    def _label(self) -> str:
+        return self._cls.__name__
+
+    def _text(self) -> str:
+        return super()._text().replace(STEP, ".")
+
     def _shown(self, column: str) -> str:
         return self._space.readable_column(column)
 

@@ -18,7 +18,7 @@ from ..query import Condition, Query
 from ..query.expressions import InRanges, Not
 from ..session import Session
 from ..store import SCOPE_COLUMN, IndexDefinition, Merge, Row, SchemaChange, Snapshot
-from ._objects import CLEAN, DELETED, DIRTY, NEW, TRANSIENT, UNHINTED, Space, attributes_of, shell_of
+from ._objects import CLEAN, DELETED, DIRTY, NEW, TRANSIENT, UNHINTED, UNSTORED, Space, attributes_of, shell_of
 from .catalog import Catalog
 from .columns import Late, Resolver, has_unknown
 from .deletion import count_owners, require_unreferenced, settle_references
@@ -281,7 +281,7 @@ class ObjectSpace(Space):
     def readable_column(self, column: str) -> str:
         """The attribute that a column is of."""
         found: str = self._catalog.names.get(column, column)
-        return found
+        return found.removeprefix(UNSTORED)
 
     # As a source of queries
 

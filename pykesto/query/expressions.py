@@ -28,8 +28,9 @@ from ..codec import (
 )
 from ..codec._codec import decode_stored
 from ..codec.terms import EVERY, value_at, words
-from ..errors import UsageError
+from ..errors import CodecError, UsageError
 from ..store import Row
+from .arithmetic import Arithmetic
 
 Match = tuple[bytes, Row]  # an encoded key, and the packed row under it
 
@@ -44,10 +45,14 @@ def stand_for_references(reference: Callable[[Any], bytes | None]) -> None:
 
 def encoded(value: Any) -> bytes:
     """The bytes of an operand or value, in which references stand for objects."""
+    if isinstance(value, (Arithmetic, Condition)):
+        raise TypeError(
+            f"a column is compared with a value, not with {value}: for two columns of a row give where() a function"
+        )
     return encode(value, _reference)
 
 
-def _no_truth(what: str) -> NoReturn:
+def no_truth(what: str) -> NoReturn:
     raise TypeError(f"{what} has no truth value: combine conditions with & | ~, use between(), contains(), exists()")
 
 
@@ -74,10 +79,10 @@ class Condition:
         return Not(self)
 
     def __bool__(self) -> NoReturn:
-        _no_truth(f"the condition {self}")
+        no_truth(f"the condition {self}")
 
     def __contains__(self, item: object) -> NoReturn:
-        _no_truth(f"`in` on the condition {self}")
+        no_truth(f"`in` on the condition {self}")
 
 
 def _condition(value: object, operator: str) -> Condition:
@@ -134,16 +139,17 @@ class All(Condition):
 
 @dataclass(frozen=True, slots=True)
 class KeyRange(Condition):
-    """The encoded key is in lo <= key < hi; None leaves a side open."""
+    """The encoded key is in lo <= key < hi; None leaves a side open. `text` says what was asked for."""
 
     lo: bytes | None
     hi: bytes | None
+    text: str = "key in a range"
 
     def matches(self, key: bytes, image: bytes) -> bool:
         return (self.lo is None or key >= self.lo) and (self.hi is None or key < self.hi)
 
     def __str__(self) -> str:
-        return "key in a range"
+        return self.text
 
 
 KEY_COLUMNS = frozenset({"k_key", "k_id"})
@@ -166,7 +172,13 @@ def stored_value(path: str, encoded: bytes) -> Any:
 
 def name_of(column: str | Column) -> str:
     """The name of a column that is given by its name, or as what stands for it."""
-    return column._name if isinstance(column, Column) else column
+    if isinstance(column, Column):
+        return column._name
+    if not isinstance(column, str):
+        raise TypeError(f"a column is a str or col(...), not {type(column).__name__}")
+    if column in ("", "-"):
+        raise UsageError("a column's name must not be empty")
+    return column
 
 
 Ranges = tuple[tuple[bytes, bytes], ...]
@@ -293,10 +305,18 @@ def _equal(column: str, value: Any) -> Condition:
         return InRanges(column, (pair,) if pair[0] < pair[1] else (), f"{column} == {value!r}", "equal", value)
     operand_bytes = encoded(value)
     if is_scalar_encoding(operand_bytes):
-        lo, hi = _equal_range(operand_bytes)
+        try:
+            lo, hi = _equal_range(operand_bytes)
+        except CodecError:  # a tuple with a NaN in it
+            lo = hi = b""
         return InRanges(column, ((lo, hi),) if lo < hi else (), f"{column} == {value!r}", "equal", value)
     operand = decode(operand_bytes)  # a copy, in which references stand for objects
     return Test(column, lambda found: bool(found == operand), f"{column} == {value!r}", value)
+
+
+def _require_text(value: object, what: str) -> None:
+    if not isinstance(value, (str, bytes)):
+        raise TypeError(f"{what} takes a str or bytes, not {type(value).__name__}")
 
 
 def _around(ranges: Ranges) -> Ranges:
@@ -325,10 +345,13 @@ def _ordering(
     begin, end = _bound(column, hi if lo is _OPEN else lo)
     if lo is not _OPEN and hi is not _OPEN and _bound(column, hi) != (begin, end):
         return InRanges(column, (), text)  # operands of two families: nothing is between them
-    if lo is not _OPEN:
-        begin = _range_of(lo)[1 if after_lo else 0]
-    if hi is not _OPEN:
-        end = _range_of(hi)[1 if with_hi else 0]
+    equal = [None if operand is _OPEN else _range_of(operand) for operand in (lo, hi)]
+    if any(one is not None and one[0] == one[1] for one in equal):
+        return InRanges(column, (), text)  # an operand that equals nothing, NaN, is not less than anything either
+    if equal[0] is not None:
+        begin = equal[0][1 if after_lo else 0]
+    if equal[1] is not None:
+        end = equal[1][1 if with_hi else 0]
     return InRanges(column, ((begin, end),) if begin < end else (), text)
 
 
@@ -345,15 +368,17 @@ def _bound(column: str, value: Any) -> tuple[bytes, bytes]:
     return family_range(decode(operand))
 
 
-class Column:
+class Column(Arithmetic):
     """A column in a condition: `col("age") >= 18`, `col("name").startswith("A")`, `col("tags").contains("bot")`."""
 
     __slots__ = ("_name",)
     __hash__: ClassVar[None]  # type: ignore[assignment]
 
     def __init__(self, name: str) -> None:
-        if not isinstance(name, str) or not name:
-            raise UsageError(f"a column's name is a str that is not empty, not {name!r}")
+        if not isinstance(name, str):
+            raise TypeError(f"a column's name is a str, not {type(name).__name__}")
+        if not name:
+            raise UsageError("a column's name must not be empty")
         self._name = name
 
     @property
@@ -391,6 +416,8 @@ class Column:
 
     def in_(self, values: Iterable[Any]) -> Condition:
         """Equal to one of `values`."""
+        if isinstance(values, (str, bytes)):
+            raise TypeError(f"in_() takes a list of values, not the {type(values).__name__} {values!r:.60}")
         parts = tuple(self.equals(value) for value in values)
         text = f"{self._name} in {len(parts)} values"
         if all(isinstance(part, InRanges) for part in parts):
@@ -399,9 +426,11 @@ class Column:
         return Or(parts)
 
     def startswith(self, prefix: str | bytes) -> Condition:
+        _require_text(prefix, "startswith()")
         return InRanges(self._name, (prefix_range(prefix),), f"{self._name} starts with {prefix!r}")
 
     def endswith(self, suffix: str | bytes) -> Condition:
+        _require_text(suffix, "endswith()")
         kind = type(suffix)
         return Test(
             self._name,
@@ -445,10 +474,13 @@ class Column:
             raise UsageError(f"there is no word in {text!r}")
         return HasWords(self._name, tuple(dict.fromkeys(whole)), tuple(dict.fromkeys(beginnings)))
 
-    def matches(self, pattern: str | bytes) -> Condition:
+    def matches(self, pattern: str | bytes | re.Pattern[Any]) -> Condition:
         """re.search finds `pattern` in the value."""
-        compiled: re.Pattern[Any] = re.compile(pattern)
-        kind = type(pattern)
+        try:
+            compiled: re.Pattern[Any] = re.compile(pattern)
+        except re.error as error:
+            raise UsageError(f"{pattern!r:.200} is no regular expression: {error}") from error
+        kind = type(compiled.pattern)
 
         def found(value: Any) -> bool:
             return isinstance(value, kind) and compiled.search(value) is not None
@@ -488,34 +520,25 @@ class Column:
     def __neg__(self) -> str:
         return self.desc()
 
-    def __add__(self, other: Any) -> Computed:
-        return Computed(self._name, lambda value: value + other)
-
-    def __sub__(self, other: Any) -> Computed:
-        return Computed(self._name, lambda value: value - other)
-
-    def __mul__(self, other: Any) -> Computed:
-        return Computed(self._name, lambda value: value * other)
-
     def __bool__(self) -> NoReturn:
-        _no_truth(f"the column {self._name!r}")
+        no_truth(f"the column {self._name!r}")
 
     def __contains__(self, item: object) -> NoReturn:
-        _no_truth(f"`in` on the column {self._name!r}")
+        no_truth(f"`in` on the column {self._name!r}")
+
+    def _of(self, old: Callable[[Any], Any]) -> Any:
+        return old(self)
+
+    def _refuse(self, *_: object) -> NoReturn:
+        no_truth(f"the column {self._name!r}")
+
+    __and__ = __rand__ = __or__ = __ror__ = __invert__ = _refuse
 
     def __iter__(self) -> Iterator[Any]:
         raise TypeError(f"the column {self._name!r} can't be iterated over: it stands for a value in each row")
 
     def __repr__(self) -> str:
         return f"col({self._name!r})"
-
-
-@dataclass(frozen=True, slots=True)
-class Computed:
-    """`col("n") + 1` in an update: the new value from the old."""
-
-    column: str
-    compute: Callable[[Any], Any]
 
 
 def col(name: Any) -> Any:

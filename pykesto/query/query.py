@@ -14,19 +14,20 @@ from ..errors import MultipleResultsFound, NoResultFound, UsageError
 from ..store import Row, Snapshot
 from ._run import core_at, core_of
 from .aggregates import Aggregate, mean, total
+from .arithmetic import Arithmetic, computed
 from .execution import Execution
 from .expressions import (
     KEY_COLUMNS,
     All,
     And,
     Column,
-    Computed,
     Condition,
     HasWords,
     Match,
     encoded,
     encoded_value,
     name_of,
+    no_truth,
     operands,
     stored_value,
 )
@@ -94,11 +95,15 @@ class ColumnOf(Generic[T]):
             f"write query.col({self._column.name!r}).ge(value), or query.where(col({self._column.name!r}) >= value)"
         )
 
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = _refuse
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    __and__ = __rand__ = __or__ = __ror__ = __invert__ = __add__ = __sub__ = __mul__ = __iter__ = _refuse
     __hash__ = None  # type: ignore[assignment]
 
     def __bool__(self) -> bool:
-        raise TypeError(f"query.col({self._column.name!r}) has no truth value: use .exists()")
+        no_truth(f"query.col({self._column.name!r})")
+
+    def __contains__(self, item: object) -> bool:
+        no_truth(f"`in` on query.col({self._column.name!r})")
 
 
 class Query(Generic[T]):
@@ -120,6 +125,11 @@ class Query(Generic[T]):
     def _column(self, column: str | Column) -> str:
         """The column of a row that a name stands for. Descending orders begin with "-"."""
         return name_of(column)
+
+    @property
+    def _label(self) -> str:
+        """What is asked, by the name that people know."""
+        return self._source.label
 
     def _shown(self, column: str) -> str:
         """A column by the name that people know."""
@@ -215,14 +225,14 @@ class Query(Generic[T]):
         """The only item, or None; MultipleResultsFound if there are more."""
         found = list(self._at_most(2))
         if len(found) > 1:
-            raise MultipleResultsFound(f"more than one of {self._source.label} where {self._text()}")
+            raise MultipleResultsFound(f"more than one of {self._label} where {self._text()}")
         return found[0] if found else None
 
     def one(self) -> T:
         """The only item; NoResultFound or MultipleResultsFound otherwise."""
         found = self.one_or_none()
         if found is None:
-            raise NoResultFound(f"none of {self._source.label} where {self._text()}")
+            raise NoResultFound(f"none of {self._label} where {self._text()}")
         return found
 
     def select(self, *columns: str | Column) -> list[tuple[Any, ...]]:
@@ -294,6 +304,9 @@ class Query(Generic[T]):
         Where there is no old value, or None, nothing is computed and the column stays as it is. UsageError, before
         anything is changed: something can't be computed.
         """
+        for column, value in values.items():
+            if isinstance(value, Condition):
+                raise TypeError(f"update of {column!r}: {value} is a condition, not a value")
         matches = list(self._matches())
         changes = [self._computed(match, values) for match in matches]
         for match, columns in zip(matches, changes, strict=True):
@@ -307,15 +320,13 @@ class Query(Generic[T]):
         """What `update` sets."""
         found = {}
         for column, value in values.items():
-            if isinstance(value, Computed):
-                old = self._value(*match, self._column(value.column))
-                if old is None:
-                    continue
+            if isinstance(value, Arithmetic):
                 try:
-                    value = value.compute(old)
+                    value = computed(value, lambda old: self._value(*match, self._column(old)))
                 except (TypeError, ArithmeticError) as error:
-                    key = decode_key(match[0])
-                    raise UsageError(f"update of {column!r}, of {old!r:.60} in {key!r}: {error}") from error
+                    raise UsageError(f"update of {column!r} in {decode_key(match[0])!r}: {error}") from error
+                if value is None:
+                    continue
             found[column] = value
         return found
 
@@ -375,13 +386,20 @@ class Query(Generic[T]):
         """How the query would be run, in words: what index, how many entries it is expected to give, what is checked
         row by row, and how the answer comes into its order."""
         checks = self._text() + (f" and {len(self._filters)} functions" if self._filters else "")
-        return f"{self._source.label}: {self._execution(watch=False).explain(self._shown)}; the question: {checks}"
+        return f"{self._label}: {self._execution(watch=False).explain(self._shown)}; the question: {checks}"
+
+    def __repr__(self) -> str:
+        terms = ("-" * term.startswith("-") + self._shown(term.removeprefix("-")) for term in self._order)
+        order = f" order by {', '.join(terms)}" if self._order else ""
+        limit = "" if self._limit is None else f" limit {self._limit}"
+        offset = f" offset {self._offset}" if self._offset else ""
+        return f"<{type(self).__name__} {self._label} where {self._text()}{order}{limit}{offset}>"
 
     def __bool__(self) -> bool:
-        raise TypeError("a query has no truth value: use .exists()")
+        no_truth("a query")
 
     def __contains__(self, item: object) -> bool:
-        raise TypeError("`in` on a query would run it: use .where(...).exists()")
+        no_truth("`in` on a query")
 
     # The machinery
 
@@ -425,6 +443,11 @@ class Groups(Generic[T]):
 
     def agg(self, **aggregates: Aggregate) -> list[dict[str, Any]]:
         """A dict for each group, in value order: the columns, and the aggregates over present values."""
+        for name, aggregate in aggregates.items():
+            if not isinstance(aggregate, Aggregate):
+                raise TypeError(f"{name} is {aggregate!r}; give an aggregate, such as agg.count()")
+            if name in self._columns:
+                raise UsageError(f"{name!r} is a column of the groups already", hint="give the aggregate another name")
         groups: dict[tuple[bytes, ...], list[Match]] = {}
         columns = list(self._columns.values())
         for key, row in self._query._matches():
