@@ -412,5 +412,5 @@ cdef class Space:
             try:
                 encode_row({self._catalog.names.get(c, c): v for c, v in columns.items()}, self.reference)  # tells where it is by names that people know
             except CodecError as error:
-                raise CodecError(f"{cls.__name__}: {error.args[0]}", path=error.path) from error
+                raise error.of(cls.__name__) from error
             raise

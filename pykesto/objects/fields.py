@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_origin
@@ -91,6 +92,11 @@ def field(
         raise UsageError(f"index is {index!r}; it must be True, False, 'each', 'text' or 'references'")
     if isinstance(index, str) and (unique or on_delete is not None):
         raise UsageError(f"an index of {index} goes neither with unique nor with on_delete, which has its own")
+    for what, function in ("default_factory", default_factory), ("check", check):
+        if function is not None and not callable(function):
+            raise TypeError(f"{what} is a function, not {type(function).__name__}")
+    if not isinstance(was, str):
+        raise TypeError(f"was is the former name, a str, not {type(was).__name__}")
     refuse_mutable(default)
     return Field(
         index or unique or on_delete is not None,
@@ -129,5 +135,5 @@ def declared(cls: type) -> Iterator[tuple[str, Field]]:
 
 def _is_class_variable(annotation: Any) -> bool:
     if isinstance(annotation, str):
-        return annotation.startswith(("ClassVar", "typing.ClassVar", "t.ClassVar"))
+        return re.match(r"(\w+\.)*ClassVar\b", annotation) is not None
     return annotation is ClassVar or get_origin(annotation) is ClassVar

@@ -107,6 +107,11 @@ class Persistent(Stored):
             return
         if cls.__dict__.get("__slots__"):
             raise UsageError(f"{cls.__name__} has __slots__", hint="leave them out: objects need a __dict__")
+        for reserved in cls.__dict__:
+            if reserved.startswith("k_"):
+                raise UsageError(f"{cls.__name__}.{reserved}: names that begin with k_ are reserved")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"the name that a class is stored under is a str, not {type(name).__name__}")
         cls._k_class = cls
         cls._k_name = name or cls.__qualname__.replace("<locals>.", "")
         # A dataclass looks at the class for defaults: what stands for attributes in conditions comes after that.

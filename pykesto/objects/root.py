@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
+from ..codec import encode_key
 from .persistent import Persistent
 from .queries import ObjectQuery
 from .space import ObjectSpace
@@ -22,6 +23,7 @@ class RootEntry(Persistent, name="k.Root"):
 
 def _id_of(name: str) -> bytes:
     """The id of a name's entry. It follows from the name, so that two sessions that make one entry conflict."""
+    encode_key(name)  # CodecError: what UTF-8 can't hold
     return uuid.uuid5(_ROOT, name).bytes
 
 
@@ -65,6 +67,9 @@ class Root(MutableMapping[str, Any]):
 
     def __iter__(self) -> Iterator[str]:
         return iter([entry.name for entry in ObjectQuery(self._space, RootEntry).order_by("name")])
+
+    def __repr__(self) -> str:
+        return "<Root>"
 
     def __len__(self) -> int:
         return ObjectQuery(self._space, RootEntry).count()

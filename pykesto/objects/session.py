@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
+from ..codec import encode_key
 from ..errors import Conflict, StaleToken, UsageError
 from ..query.expressions import name_of
 from ..rows import PREFIX, Row, Table
@@ -50,6 +51,7 @@ class ObjectSession(Session):
         stored = PREFIX + name
         found = self._parts.get(stored)
         if found is None:
+            encode_key(name)  # CodecError: what UTF-8 can't hold
             found = self._parts[stored] = Table(self, name)
         return cast(Table, found)
 
@@ -113,7 +115,11 @@ class ObjectSession(Session):
         if not isinstance(key, uuid.UUID):
             raise TypeError(f"k_id is a UUID or its str, not {type(k_id).__name__}")
         found = self._objects.get(key.bytes)
-        return found if isinstance(found, cls) else None
+        if isinstance(found, cls):
+            return found
+        if not (isinstance(cls, type) and issubclass(cls, Persistent)):
+            raise TypeError(f"{cls!r} is no Persistent class")
+        return None
 
     def query(self, what: type[P] | P, *conditions: Any) -> ObjectQuery[P]:
         """A query over the objects of a class and of those below it; or like an example, a transient object.
@@ -156,8 +162,10 @@ class ObjectSession(Session):
         """Drop the unsaved changes of an object or a row."""
         if isinstance(item, Row):
             self.table(item._table.label).refresh(item)
-        else:
+        elif isinstance(item, Persistent):
             self._objects.refresh(item)
+        else:
+            raise TypeError(f"{item!r} is neither a row nor a Persistent object")
 
     # Reading ahead, and counting what is read
 
