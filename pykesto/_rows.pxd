@@ -44,6 +44,7 @@ cdef class RowCore:
     cdef int unpack(self) except -1
     cdef int fill(self, found) except -1
     cdef int become(self, dict columns, bytes image) except -1
+    cdef dict require_writable(self)
     cdef int touch(self) except -1
     cdef int assign(self, bytes image) except -1
     cdef int settle_version(self) except -1

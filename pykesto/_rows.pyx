@@ -14,6 +14,7 @@ from cpython.weakref cimport PyWeakref_NewRef
 from pykesto.codec._codec cimport image_of, key_of, row_of
 
 from collections.abc import Mapping, MutableMapping
+from copy import deepcopy
 
 from pykesto.codec import decode_key
 from pykesto.errors import CodecError, UsageError
@@ -157,19 +158,26 @@ cdef class RowCore:
         try:
             image = image_of(self._columns, None)
         except CodecError as error:
-            raise CodecError(f"{self._table.label}[{self.k_key!r}]: {error.args[0]}", path=error.path) from error
+            raise error.of(f"{self._table.label}[{self.k_key!r}]") from error
         if not self._opaque:
             self._image = image
         return image
 
     # Changes
 
+    cdef dict require_writable(self):
+        """The columns; UsageError if they can't be changed, a row that is gone included."""
+        self._table._session.require_writable()
+        try:
+            return self.read()
+        except KeyError:
+            raise UsageError(
+                f"{self._table.label}[{self.k_key!r}] is deleted", hint="assign a new row to its key"
+            ) from None
+
     cdef int touch(self) except -1:
         """Before a change of this row, or of a container in it."""
-        self._table._session.require_writable()
-        if self._state == DELETED:
-            raise UsageError(f"{self._table.label}[{self.k_key!r}] is deleted")
-        self.read()
+        self.require_writable()
         if self._state == CLEAN:
             self._state = DIRTY
         self._image = None
@@ -226,7 +234,7 @@ cdef class RowCore:
             detach((old,))
 
     def __delitem__(self, column):
-        if column not in self.read():
+        if column not in self.require_writable():
             raise KeyError(column)
         self.touch()
         old = self._columns.pop(column)
@@ -259,9 +267,28 @@ cdef class RowCore:
 
     def setdefault(self, column, default=None):
         """A column's value, once it was set to `default` if there was none."""
-        if column not in self.read():
+        if self._state == DELETED or column not in self.read():
             self[column] = default
         return self.read()[column]  # the tracked copy, so that a change of it is seen
+
+    def pop(self, column, default=_absent):
+        """Take a column out and return its value, a plain one; `default`, or KeyError, if there is none."""
+        columns = self.require_writable()
+        if column not in columns:
+            if default is _absent:
+                raise KeyError(column)
+            return default
+        value = columns[column]
+        if type(value) not in _plain:
+            value = deepcopy(value)  # not the row's any more, so whoever takes it out may change it
+        del self[column]
+        return value
+
+    def popitem(self):
+        """Take the first column out and return its name and value; KeyError if there is none."""
+        for column in self.require_writable():
+            return column, self.pop(column)
+        raise KeyError(f"{self!r} is empty")
 
     def clear(self):
         """Take all columns out."""
@@ -285,6 +312,9 @@ cdef class RowCore:
         else:
             shown = "not loaded" if self._image is None else repr(plain(self._image))
         return f"<Row {self._table.label}[{self.k_key!r}] {shown}>"
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(f"a row of {self._table.label!r} belongs to its session: copy or pickle row.to_dict()")
 
 
 class Row(RowCore, MutableMapping):
@@ -490,6 +520,9 @@ cdef class TableCore:
 
     def __repr__(self):
         return f"<Table {self.label!r}>"
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(f"{self!r} belongs to its session: pass its name on, and take s.table() of another session")
 
     # For queries
 

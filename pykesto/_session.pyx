@@ -93,6 +93,16 @@ cdef class Session:
         if self._snapshot is not None:
             self._snapshot.close()  # made to be called from anywhere
 
+    def __repr__(self):
+        if self._closed:
+            return "<Session closed>"
+        changed = sum([len(part._changed) for part in self._parts.values()])
+        at = "not begun" if self._snapshot is None else f"at version {self._snapshot.version}"
+        return f"<Session {at}{f', {changed} changed' if changed else ''}>"
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(f"{self!r} belongs to this process: begin a session of its own on the other side")
+
     # One thread at a time
 
     cdef int require_alone(self) except -1:
@@ -261,6 +271,8 @@ cdef class Session:
         cdef bint taken
         self.require_usable()
         taken = self.take()
+        if not taken:
+            raise UsageError("a commit of this session is under way", hint="leave commit() out of what it calls")
         try:
             self._run_hooks("before_commit")
             snapshot = self.begin()
@@ -274,8 +286,7 @@ cdef class Session:
                 part.committed(number)
             self._doomed = False
         finally:
-            if taken:
-                self._user = 0
+            self._user = 0
         return number
 
     cdef Writes _writes(self):
@@ -307,7 +318,8 @@ cdef class Session:
         except SnapshotExpired:
             raise
         except ConcurrencyConflict as error:
-            raise ConcurrencyConflict([self._readable(c) for c in error.conflicts]) from None
+            readable = dict.fromkeys([self._readable(c) for c in error.conflicts])  # what was asked twice is told once
+            raise ConcurrencyConflict(tuple(readable)) from None
         except UniqueViolation as error:
             part = self._parts.get(error.table, self._parts.get("objects"))
             label = part.label if part.table == error.table else error.table
@@ -440,6 +452,8 @@ cdef class Session:
         self._hook("after_rollback", fn)
 
     cdef int _hook(self, name, fn) except -1:
+        if not callable(fn):
+            raise TypeError(f"{name} takes a function of no arguments, not {type(fn).__name__}")
         if self._hooks is None:
             self._hooks = {}
         self._hooks.setdefault(name, []).append(fn)

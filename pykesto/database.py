@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import Any, NoReturn, ParamSpec, Self, TypeVar, overload
 
 from .engine.attachments import Attachment, attach, detach
 from .engine.backup import backup
@@ -180,6 +180,9 @@ class Database:
         for attempt in attempts:
             with attempt as session:
                 result = fn(session, *args, **kwargs)
+                if inspect.iscoroutine(result):
+                    result.close()
+                    _refuse(fn)
         return result
 
     @overload
@@ -229,6 +232,8 @@ class Database:
             attempts: how often to try at most.
             retry_for: no attempt begins when so many seconds have passed since the first; None: `attempts` decides.
         """
+        if not isinstance(attempts, int):
+            raise TypeError(f"attempts is an int, not {type(attempts).__name__}")
         if attempts < 1:
             raise UsageError(f"attempts is {attempts}; at least one is needed")
         if self in _running.get():
@@ -364,12 +369,17 @@ class Database:
             self._temporary()
 
     def __enter__(self) -> Self:
+        if self._closed:
+            self._attached()  # says so
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(f"{self!r} is open in this process: pass its path, and pykesto.open() it on the other side")
 
     def __repr__(self) -> str:
         return f"<Database {self._path}{' closed' if self._closed else ''}>"
@@ -486,8 +496,16 @@ class Attempt:
 
 
 def _refuse_late(fn: Callable[..., Any]) -> None:
-    if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-        raise UsageError(f"{fn!r} would run after its transaction", hint="give a plain function")
+    if _is_late(fn) or (not inspect.isroutine(fn) and _is_late(getattr(fn, "__call__", None))):  # noqa: B004
+        _refuse(fn)
+
+
+def _is_late(fn: Any) -> bool:
+    return inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
+
+
+def _refuse(fn: Callable[..., Any]) -> NoReturn:
+    raise UsageError(f"{fn!r} would run after its transaction", hint="give a plain function")
 
 
 def open(
@@ -531,6 +549,10 @@ def open(
         raise TypeError(f"path is a str or PathLike of str, not {type(text).__name__}")
     if "://" in text or text.startswith(":"):
         raise UsageError(f"{text!r} is no directory; only databases in a directory are supported so far")
+    if not text or "\0" in text:
+        raise UsageError(f"{text!r} can't be the path of a directory")
+    if not isinstance(mode, int):
+        raise TypeError(f"mode is an int such as 0o600, not {type(mode).__name__}")
     options = Options(durability, isolation, lock_timeout, read_only, token_key)
     return Database(text, create=create, mode=mode, network=network, options=options)
 

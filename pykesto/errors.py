@@ -109,6 +109,12 @@ class CodecError(UsageError):
         super().__init__(f"at {path}: {message}" if path else message, hint=hint)
         self.path = path
 
+    def of(self, owner: str) -> CodecError:
+        """The same error, of a value within `owner`, which the message names."""
+        error = CodecError(f"{owner}{self.path}: {self.args[0].removeprefix(f'at {self.path}: ')}", hint=self.hint)
+        error.path = self.path
+        return error
+
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
@@ -190,7 +196,8 @@ class UniqueViolation(Error):
 
     def __init__(self, table: str, column: str | tuple[str, ...], value: Any, key: Any) -> None:
         self.table, self.column, self.value, self.key = table, column, value, key
-        super().__init__(f"{table}.{column} is unique, and {value!r} is in row {key!r} already")
+        columns = column if isinstance(column, str) else f"({', '.join(column)})"
+        super().__init__(f"{table}.{columns} is unique, and {value!r} is in row {key!r} already")
 
 
 class KeyExists(Error, KeyError):

@@ -27,6 +27,8 @@ class Options:
     def __post_init__(self) -> None:
         one_of("durability", self.durability, ("full", "process"))
         one_of("isolation", self.isolation, ("serializable", "snapshot"))
+        if self.lock_timeout_s is not None and not self.lock_timeout_s >= 0:
+            raise UsageError(f"lock_timeout is {self.lock_timeout_s!r}; it must be seconds from 0, or None for ever")
         if self.token_key is not None and not (isinstance(self.token_key, bytes) and len(self.token_key) >= 16):
             raise UsageError("token_key is a secret of at least 16 bytes", hint="secrets.token_bytes(32)")
         terms = Terms(isolation=self.isolation, durability=self.durability, lock_timeout_s=self.lock_timeout_s)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from .codec import register_container
-from .errors import UsageError
+from .errors import CodecError, UsageError
 
 
 class Owner(Protocol):
@@ -27,18 +27,21 @@ class Owner(Protocol):
 
 def tracked(value: Any, owner: Owner) -> Any:
     """`value`, or a tracked copy of it if it is a list, dict, set or bytearray, or a tuple that holds one."""
-    kind = type(value)
-    if kind is list or kind is TrackedList:
-        return TrackedList(owner, value)
-    if kind is dict or kind is TrackedDict:
-        return TrackedDict(owner, value)
-    if kind is set or kind is TrackedSet:
-        return TrackedSet(owner, value)
-    if kind is bytearray or kind is TrackedBytearray:
-        return TrackedBytearray(owner, value)
-    if kind is tuple and any(type(item) in HOLDERS for item in value):
-        return tuple(tracked(item, owner) for item in value)
-    return value
+    try:
+        kind = type(value)
+        if kind is list or kind is TrackedList:
+            return TrackedList(owner, value)
+        if kind is dict or kind is TrackedDict:
+            return TrackedDict(owner, value)
+        if kind is set or kind is TrackedSet:
+            return TrackedSet(owner, value)
+        if kind is bytearray or kind is TrackedBytearray:
+            return TrackedBytearray(owner, value)
+        if kind is tuple and any(type(item) in HOLDERS for item in value):
+            return tuple(tracked(item, owner) for item in value)
+        return value
+    except RecursionError:
+        raise CodecError("a container nested too deep, or within itself, can't be stored") from None
 
 
 class _Nobody:
