@@ -6,62 +6,8 @@ from typing import Any
 import pytest
 
 import pykesto
-
-
 from pykesto import UsageError, col
 from tests.objects.people import Dog, Person, reopened
-
-
-from pykesto import ClosedError, CodecError, ConcurrencyConflict, UniqueViolation, UsageError, col
-
-T = TypeVar("T")
-
-
-class Person(pykesto.Persistent, name="tests.Person"):
-    name: str
-    age: int = 0
-    email: str | None = pykesto.field(index=True, unique=True, default=None)
-    friends: list["Person"] = pykesto.field(default_factory=list)
-    species: ClassVar[str] = "human"
-
-    @property
-    def upper(self) -> str:
-        return self.name.upper()
-
-
-class Student(Person, name="tests.Student"):
-    school: str = "none"
-
-
-class Dog(pykesto.Persistent, name="tests.Dog"):
-    name: str = "Rex"
-    owner: Person | None = None
-
-
-class Point(pykesto.Persistent, name="tests.Point"):
-    """Has its own constructor."""
-
-    made: ClassVar[int] = 0
-
-    def __init__(self, x: int, y: int) -> None:
-        self.x, self.y = x, y
-        Point.made += 1
-
-
-@pytest.fixture
-def db(database: Path) -> Iterator[pykesto.Database]:
-    with pykesto.open(database, durability="process") as db:
-        yield db
-
-
-def reopened(db: pykesto.Database) -> pykesto.Database:
-    path = db.path
-    db.checkpoint()
-    db.close()
-    return pykesto.open(path)
-
-
-# Identity and references
 
 
 def test_an_object_is_one_object_within_a_session(db: pykesto.Database) -> None:
@@ -239,62 +185,3 @@ def test_a_native_query_gives_what_a_loop_would(db: pykesto.Database) -> None:
                     pass
             assert sorted(p.name for p in s.query(Person, predicate)) == sorted(expected)
             assert s.query(Person).where(predicate).count() == len(expected)
-
-
-def test_a_native_query_conflicts_with_a_phantom(db: pykesto.Database) -> None:
-    with db.session() as s:
-        assert not list(s.query(Person, lambda p: p.age >= 18))
-        s.add(Dog())
-        with db.transaction() as other:
-            other.add(Person(name="Ann", age=40))
-        with pytest.raises(ConcurrencyConflict):
-            s.commit()
-        s.rollback()
-
-
-# Mistakes in classes and calls
-
-
-@pytest.mark.parametrize("wrong", [{"default_factory": 3}, {"check": 3}, {"was": 3}])
-def test_a_field_takes_functions_and_a_former_name(wrong: dict[str, Any]) -> None:
-    with pytest.raises(TypeError):
-        pykesto.field(**wrong)
-
-
-def test_a_method_has_no_reserved_name_and_a_class_is_stored_under_a_str() -> None:
-    with pytest.raises(UsageError, match="reserved"):
-
-        class _Reserved(pykesto.Persistent):
-            def k_method(self) -> None: ...
-
-    with pytest.raises(TypeError, match="str"):
-
-        class _Numbered(pykesto.Persistent, name=3):  # type: ignore[arg-type]
-            pass
-
-
-def test_a_class_variable_is_plain_however_typing_was_imported() -> None:
-    class _Counted(pykesto.Persistent):
-        made: "typing_of_mine.ClassVar[int]" = 0  # type: ignore[name-defined]  # noqa: F821
-        total: "ClassVar" = 1  # type: ignore[type-arg]
-
-    assert (_Counted.made, _Counted.total) == (0, 1)
-
-
-def test_what_is_no_class_or_object_is_a_type_error(db: pykesto.Database) -> None:
-    with db.session() as s:
-        ann = s.add(Person(name="Ann"))
-        for cls in int, "Person":
-            with pytest.raises(TypeError):
-                s.get(cls, ann.k_id)  # type: ignore[type-var, arg-type]
-        with pytest.raises(TypeError, match="neither a row"):
-            s.refresh(3)  # type: ignore[arg-type]
-        s.rollback()
-
-
-def test_a_query_of_objects_names_the_class(db: pykesto.Database) -> None:
-    with db.session() as s:
-        query = s.query(Dog).where(Dog.owner.name == "Zed").order_by("-name")
-        assert repr(query) == "<ObjectQuery Dog where owner.name == 'Zed' order by -name>"
-        with pytest.raises(pykesto.NoResultFound, match=r"none of Dog where owner\.name == 'Zed'"):
-            query.one()
