@@ -49,6 +49,7 @@ cdef extern from "_objects_held.h":
 
 cdef extern from "Python.h":
     void PyObject_GC_UnTrack(PyObject *)
+    PyObject *PyDict_GetItemWithError(object, object) except? NULL
     ctypedef struct PyTypeObject:
         unsigned long tp_flags
     const unsigned long Py_TPFLAGS_IMMUTABLETYPE

@@ -272,6 +272,8 @@ cdef class Space:
 
     def sleep(self):
         """The snapshot is over: each object reads the new one when it is touched."""
+        cdef dict shells = {}  # asked of each class once: there are as many objects as were ever read
+        cdef PyObject *shell
         cdef Stored obj
         self.epoch += 1
         for ref in self._known.values():
@@ -279,7 +281,14 @@ cdef class Space:
             if found is not None:
                 obj = <Stored>found
                 if obj._k_awake:
-                    self.put_to_sleep(obj)
+                    obj._k_awake, obj._k_kept = False, True
+                    cls = <object>type(obj)
+                    shell = PyDict_GetItemWithError(shells, cls)
+                    if shell is NULL:
+                        shells[cls] = shell_of(cls._k_class)
+                        shell = PyDict_GetItemWithError(shells, cls)
+                    if shell is not <PyObject *>cls:
+                        become(obj, <object>shell)
 
     cdef put_to_sleep(self, Stored obj):
         obj._k_awake, obj._k_kept = False, True
