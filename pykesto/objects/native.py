@@ -8,6 +8,9 @@ left out of them: then more is found than wanted, and the predicate decides on e
 
 from __future__ import annotations
 
+import opcode
+import re
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +21,11 @@ from .naming import functions_of, identities, names_in
 from .persistent import Persistent
 from .ranges import REFERENCES, both
 from .registry import classes, with_subclasses
-from .symbols import GiveUp, Impossible, Impure, Run, Symbol
+from .symbols import GiveUp, Impossible, Impure, Run, Symbol, Told
 
 BRANCHES_MAX = 2000
+_TELLING = {"type", "callable", "vars", "dir"}
+_PATTERNS = {opcode.opmap["MATCH_MAPPING"], opcode.opmap["MATCH_SEQUENCE"]}
 NO_MATCH = (AttributeError, TypeError, LookupError)
 _OURS = __package__ + "."
 _COMPARING = {"__eq__", "__lt__", "__le__", "__gt__", "__ge__", "__add__", "__sub__", "__mul__", "__mod__"}
@@ -39,8 +44,9 @@ class Analysis:
 
 def analyse(cls: type[Persistent], predicate: Callable[[Any], Any]) -> Analysis:
     """The conditions that a predicate comes down to; what it answers is a part of what they find."""
-    if any("type" in names_in(fn.__code__) for fn in functions_of(predicate)):
-        return Analysis(None, False, ("it calls type(), which tells of a symbol that it is one",))
+    for fn in functions_of(predicate):
+        if telling := sorted(_telling(fn.__code__)):
+            return Analysis(None, False, (f"it uses {telling[0]}, which tells of a symbol that it is one",))
     at_hand, hidden = identities(predicate)
     odd = any(_has_own(known, _COMPARING) for known in classes.values() if not known.__module__.startswith(_OURS))
     odd = odd or any(_has_own(known, _COMPARING | _ASKING) for known in with_subclasses(cls))
@@ -99,12 +105,41 @@ def _runs(cls: type[Persistent], at_hand: list[Any], odd: bool) -> Iterator[Run]
         decisions[-1] += 1
 
 
+def _telling(code: types.CodeType) -> Iterator[str]:
+    """What a function does that a symbol can't answer as a value would, and can't refuse."""
+    if not _PATTERNS.isdisjoint(code.co_code[::2]):
+        yield "a pattern of a container"
+    for name in names_in(code):
+        if name in _TELLING or name.startswith("__"):
+            yield name
+    for constant in code.co_consts:
+        if isinstance(constant, str) and constant.startswith("__"):  # hasattr(p.tags, "__len__")
+            yield constant
+        elif isinstance(constant, types.CodeType):
+            yield from _telling(constant)
+
+
+_OF_A_VALUE = re.compile(r"'(NoneType|bool|int|float|str|bytes|list|dict|set|tuple|Root)'")
+_OF_A_SYMBOL = re.compile(r"\b(Symbol|Opaque|Answer)\b")
+
+
+def _is_of_the_object(error: Exception, run: Run) -> bool:
+    """Whether the object would raise this, too: a symbol may have been given to what wants a str, and says so."""
+    if isinstance(error, (Told, LookupError)) or not run.has_symbols():
+        return True
+    text = str(error)
+    return _OF_A_VALUE.search(text) is not None and _OF_A_SYMBOL.search(text) is None
+
+
 def _outcome(run: Run, predicate: Callable[[Any], Any]) -> bool | None:
     """Whether the predicate holds on this way; None: it may."""
     try:
         return bool(predicate(run.root))
-    except NO_MATCH:
-        return False
+    except NO_MATCH as error:
+        if _is_of_the_object(error, run):
+            return False
+        run.doubt(f"it raises {type(error).__name__} of a symbol")
+        return None
     except Impossible:
         run.impossible = True
         return False

@@ -24,6 +24,18 @@ class GiveUp(BaseException):
     """A branch does what can't be followed. No Exception, so that a predicate does not catch it."""
 
 
+class Told:
+    """An error that each object which comes along the branch raises."""
+
+
+class NoAttribute(Told, AttributeError):
+    pass
+
+
+class NoSuchOperation(Told, TypeError):
+    pass
+
+
 class Run:
     """One run of the predicate, along decisions that are given; beyond them, the first way at each fork."""
 
@@ -83,7 +95,7 @@ class Run:
         if kind == 1 and not has_default:
             if STEP in column and any(_has_default(known, column.split(STEP)[-1]) for known in classes.values()):
                 raise GiveUp(f"{column.replace(STEP, '.')} may have a default")
-            raise AttributeError(column)
+            raise NoAttribute(column)
         return value
 
     def _at_hand(self, number: int, read: list[str]) -> tuple[Ranges, Any]:
@@ -95,6 +107,10 @@ class Run:
         column = read[number - len(self.at_hand)]
         self.narrow(column, REFERENCES)
         return REFERENCES, self.branch.reads[column]
+
+    def has_symbols(self) -> bool:
+        """Whether the predicate was given anything but plain values, and objects that can do as little as the root."""
+        return any(type(value) in _UNKNOWN for value in self.branch.reads.values())
 
     def unknown(self, reason: str) -> bool:
         """A test of which nothing is known."""
@@ -162,7 +178,7 @@ class Root:
             return Symbol(run, "k_id")
         declared = cls._k_attributes.get(name)
         if declared is None and name in _METHODS and name not in _ever_declared():
-            raise AttributeError(name)  # read of a symbol's place: it is no str that has such a method
+            raise NoAttribute(name)  # read of a symbol's place: it is no str that has such a method
         if declared is None and any(hasattr(known, name) for known in with_subclasses(cls)):
             return self._of_class(name)
         if declared is not None and declared.default_factory is not None:
@@ -191,7 +207,7 @@ class Root:
         raise Impure("a native query must not change objects", hint="loop over its answer")
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Symbol):
+        if type(other) is Symbol:
             return bool(other == self)
         self._require_plain()
         return other is self
@@ -203,7 +219,7 @@ class Root:
 
     def _no_value(self, *_: Any) -> Any:
         self._require_plain()
-        raise TypeError("an object is no such value")
+        raise NoSuchOperation("an object is no such value")
 
     def __bool__(self) -> bool:
         self._require_plain()
@@ -235,6 +251,8 @@ class Opaque:
     def _lost(self, *_: Any) -> Any:
         raise GiveUp(f"a plain value is needed of {self._column.replace(STEP, '.')}")
 
+    __class__ = property(_lost)  # what isinstance() asks for
+
     def __bool__(self) -> bool:
         return self._unknown("a test of what is computed from")
 
@@ -243,7 +261,7 @@ class Opaque:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
-            raise AttributeError(name)
+            self._lost()
         return self._made()
 
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _compared
@@ -262,6 +280,14 @@ class Answer:
         self._ask = ask
         self._said: bool | None = None
 
+    @property
+    def __class__(self) -> Any:
+        raise GiveUp("the class of a comparison is asked for")
+
+    @__class__.setter
+    def __class__(self, cls: Any) -> None:
+        raise Impure("a native query must not change objects")
+
     def __bool__(self) -> bool:
         if self._said is None:
             self._said = self._ask()
@@ -279,9 +305,9 @@ class Symbol(Opaque):
     """A value that is neither missing, None, True nor False."""
 
     def _compare(self, operator: str, other: Any) -> Any:
-        if isinstance(other, Root):
+        if type(other) is Root:
             return Answer(lambda: self._is_root())
-        if isinstance(other, (Opaque, Answer)):
+        if type(other) in _UNKNOWN:
             return self._compared(other)
         try:
             condition = getattr(Column, operator)(Column(self._column), other)
@@ -292,7 +318,7 @@ class Symbol(Opaque):
         if operator == "equals":
             return Answer(lambda: self._run.ask(self._column, condition, PRESENT))
         within = _comparable(other)
-        self._run.require(self._column, within, TypeError)
+        self._run.require(self._column, within, NoSuchOperation)
         return Answer(lambda: self._run.ask(self._column, condition, within))
 
     def _is_root(self) -> bool:
@@ -335,7 +361,7 @@ class Symbol(Opaque):
         return found
 
     def __contains__(self, item: Any) -> bool:
-        if self._is_reference() or isinstance(item, (Opaque, Answer, Root)):
+        if self._is_reference() or type(item) in (Root, *_UNKNOWN):
             return self._unknown("what is contained in")
         try:
             condition = Column(self._column).contains(item)
@@ -350,7 +376,7 @@ class Symbol(Opaque):
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
-            raise AttributeError(name)
+            self._lost()
         if name in ("startswith", "endswith"):
             return lambda *affix: self._affix(name, *affix)
         if name in _METHODS:
@@ -358,12 +384,15 @@ class Symbol(Opaque):
         return self._run.read(self._column + STEP + name)
 
     def _affix(self, name: str, *affix: Any) -> Any:
-        if len(affix) != 1 or not isinstance(affix[0], (str, bytes)):
+        if len(affix) != 1 or type(affix[0]) not in (str, bytes):
             return self._made()
         condition = getattr(Column, name)(Column(self._column), affix[0])
         within = (family_range(affix[0]),)
-        self._run.require(self._column, within, AttributeError)
+        self._run.require(self._column, within, NoAttribute)
         return Answer(lambda: self._run.ask(self._column, condition, within))
+
+
+_UNKNOWN = (Opaque, Symbol, Answer)
 
 
 def _comparable(operand: Any) -> Ranges:

@@ -1,7 +1,9 @@
 """Native queries, conditions through references, and examples give what a loop over all objects gives."""
 
 import datetime as dt
+import fnmatch
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,24 @@ def looped(s: pykesto.Session, cls: Any, predicate: Callable[[Any], Any]) -> lis
 
 LIMIT = 30
 
+
+def _is_whole(value: Any) -> bool:
+    if not isinstance(value, int):
+        raise TypeError("no whole number")
+    return True
+
+
+def _by_pattern(p: Any) -> bool:
+    match p.extra:
+        case int() | "Ann":
+            return True
+        case {"city": "Bonn"}:
+            return True
+        case [first, *_]:
+            return bool(first)
+    return False
+
+
 PREDICATES: list[Callable[[Any], Any]] = [
     lambda p: p.age >= 18,
     lambda p: not p.age >= 18,
@@ -146,6 +166,25 @@ PREDICATES: list[Callable[[Any], Any]] = [
     lambda p: p.__class__ is Pupil,
     lambda p: hasattr(p, "age") and p.age > 100,
     lambda p: getattr(p, "nick", None) == "N4",
+    # What is given to functions that want a value of some type, or ask for the type.
+    lambda p: p.name in "A0 and B1",
+    lambda p: re.search("^A.?1", p.name),
+    lambda p: re.fullmatch("[AB]1", p.name) and p.age > 2,
+    lambda p: fnmatch.fnmatch(p.name, "A*"),
+    lambda p: isinstance(p.extra, int),
+    lambda p: p.extra > 0 if isinstance(p.extra, (int, float)) else p.extra is None,
+    lambda p: isinstance(p.extra, bool) or isinstance(p.name, bytes),
+    lambda p: isinstance(p.age > 3, bool),
+    lambda p: divmod(p.age, 2) == (9, 0),
+    lambda p: "A0B1".startswith(p.name),
+    lambda p: ",".join([p.name, "x"]) == "A0,x",
+    lambda p: hasattr(p.extra, "__len__"),
+    lambda p: p.age.__gt__(18) is True,
+    lambda p: callable(p.name),
+    lambda p: vars(p)["age"] == 18,
+    lambda p: p.__dict__.get("age") == 18,
+    lambda p: _is_whole(p.extra),
+    _by_pattern,
 ]
 
 
@@ -188,6 +227,8 @@ def test_what_can_be_is_looked_up_in_an_index_and_nothing_is_asked_twice(db: pyk
     with db.session() as s:
         exact = s.query(Being, lambda p: p.age >= 18 and p.name.startswith("A"))
         assert "index" in exact.explain() and "asked" not in exact.explain()
+        turned = s.query(Being, lambda p: p.name.startswith("A") and p.age >= 18)
+        assert "index" in turned.explain() and "asked" not in turned.explain()
         partly = s.query(Being, lambda p: p.name == "A0" and len(p.friends) == 2)
         assert "index on 'name'" in partly.explain()
         assert "a plain value is needed of friends" in partly.explain()
