@@ -62,14 +62,15 @@ class Timeline:
         """Take in what was written since the last look. Each interval is complete when a later one has begun."""
         by_interval: dict[int, list[float]] = defaultdict(list)
         for one in self._acknowledgements.new():
-            sample = self._sample(one.at_ms)
+            at = self._interval(one.at_ms)
+            sample = self.samples[at]
             sample.conflicts += one.conflicts
             self.conflicts += one.conflicts
             if one.version or not one.number:
                 sample.commits += 1
                 self.commits += 1
                 self.by_kind[one.kind] += 1
-                by_interval[self.samples.index(sample)].append(one.took_us / 1000)
+                by_interval[at].append(one.took_us / 1000)
             else:
                 sample.refused += 1
         for at, latencies in by_interval.items():
@@ -77,11 +78,12 @@ class Timeline:
         for _, line in self._sizes.new():
             self._put_sizes(json.loads(line))
 
-    def _sample(self, at_ms: int) -> Sample:
+    def _interval(self, at_ms: int) -> int:
+        """The number of the sample of that moment, which is there then."""
         at = max(0, int((at_ms - self.began_ms) / 1000 / INTERVAL_S))
         while len(self.samples) <= at:
             self.samples.append(Sample(len(self.samples) * INTERVAL_S))
-        return self.samples[at]
+        return at
 
     def _put_latencies(self, sample: Sample, latencies: list[float]) -> None:
         self.latencies_ms += latencies[:: max(1, len(latencies) // 200)]
@@ -90,7 +92,7 @@ class Timeline:
 
     def _put_sizes(self, line: dict[str, Any]) -> None:
         self.snapshots += 1
-        sample = self._sample(line.pop("at_ms"))
+        sample = self.samples[self._interval(line.pop("at_ms"))]
         for name, value in line.items():
             setattr(sample, name, value)
 
