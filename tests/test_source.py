@@ -53,7 +53,7 @@ CYTHON_IMPORT = re.compile(
 def part_of(source: Path) -> str:
     """What of the package `source` is in; _tc_rows.pxi is text that _tc.pyx includes."""
     name = Path(source.parts[1]).stem
-    return "_tc" if source.suffix == ".pxi" and name.startswith("_tc_") else name
+    return "_" + name.split("_")[1] if source.suffix == ".pxi" and name.startswith("_") else name
 
 
 def absolute(source: Path, base: str, level: int) -> str:
