@@ -1,7 +1,26 @@
 # Lists, dicts, sets and bytearrays of objects, which tell their owner of changes.
 
+cdef extern from "Python.h":
+    int Py_EnterRecursiveCall(const char *where) except -1
+    void Py_LeaveRecursiveCall()
+
+
 cpdef object tracked(value, owner):
     """`value`, or a copy of it that tells its owner of changes if it is a list, dict or set."""
+    Py_EnterRecursiveCall("")  # a list within itself must not end the process
+    try:
+        return tracked_copy(value, owner)
+    except RecursionError:
+        raise too_deep() from None
+    finally:
+        Py_LeaveRecursiveCall()
+
+
+cdef object too_deep():
+    return CodecError("a container nested too deep, or within itself, can't be stored")
+
+
+cdef object tracked_copy(value, owner):
     kind = type(value)
     if kind is list or kind is TrackedList:
         found = new_list(TrackedList)
@@ -35,13 +54,19 @@ cdef list tracked_items(list items, owner):
 
 cdef bint holds(values, Stored obj) except -1:
     """Whether an object is among some values, or in containers there."""
-    for value in values:
-        if value is obj:
-            return True
-        if type(value) in HOLDERS and not isinstance(value, bytearray):
-            if holds(value, obj) or isinstance(value, dict) and holds(value.values(), obj):
+    Py_EnterRecursiveCall("")
+    try:
+        for value in values:
+            if value is obj:
                 return True
-    return False
+            if type(value) in HOLDERS and not isinstance(value, bytearray):
+                if holds(value, obj) or isinstance(value, dict) and holds(value.values(), obj):
+                    return True
+        return False
+    except RecursionError:
+        raise too_deep() from None
+    finally:
+        Py_LeaveRecursiveCall()
 
 
 cdef bint is_shared(Stored obj):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 
 import pykesto
-from pykesto import UsageError
+from pykesto import CodecError, UsageError
 from tests.objects.people import Dog, Person
 
 
@@ -59,3 +59,25 @@ def test_a_query_of_objects_names_the_class(db: pykesto.Database) -> None:
         assert repr(query) == "<ObjectQuery Walk where dog.name == 'Rex' order by -minutes>"
         with pytest.raises(pykesto.NoResultFound, match=r"none of Walk where dog\.name == 'Rex'"):
             query.one()
+
+
+def test_a_container_within_itself_or_nested_without_end_is_refused(db: pykesto.Database) -> None:
+    ring: list[Any] = []
+    ring.append(ring)
+    deep: Any = []
+    for _ in range(100_000):
+        deep = {"deeper": [deep]}
+    with db.session() as s:
+        ann: Any = s.add(Person(name="Ann"))
+        s.commit()
+        for value in ring, {"in": ring}, (ring,), deep:
+            with pytest.raises(CodecError, match="within itself"):
+                ann.notes = value
+            with pytest.raises(CodecError, match="within itself"):
+                ann.friends.append(value)
+            bob: Any = Person(name="Bob")
+            bob.notes = value
+            with pytest.raises(CodecError):
+                s.add(bob)
+            s.rollback()
+        assert s.query(Person).count() == 1
