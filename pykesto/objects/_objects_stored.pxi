@@ -58,8 +58,8 @@ cdef class Stored:
                 others.append((name, value))
         for name, value in others or ():
             set_attribute(self, name, value)
-        if (<object>type(self))._k_required:
-            settle(self)
+        if others is not None or (<object>type(self))._k_required:
+            settle(self, removed=others is not None)
 
     def _k_touch(self):
         """Before a change of this object, or of a container in it."""
@@ -76,10 +76,9 @@ cdef inline bint is_late(Stored obj) except -1:
     return obj._k_space is None and (<object>type(obj))._k_added is not None
 
 
-cdef inline bint complete(Stored obj, cls) except -1:
-    """Whether every declared attribute is there."""
-    cdef tuple required = cls._k_required
-    for name in required:
+cdef inline bint has_all(Stored obj, names) except -1:
+    """Whether every one of these attributes is there."""
+    for name in names:
         if held_get(obj, name) is NULL:
             return False
     return True
@@ -90,10 +89,13 @@ def have_places_of(cls, shell):
     held_alike(cls, shell)
 
 
-def settle(Stored obj not None):
-    """Make an object that is awake an instance of its class, or of the shell if a declared attribute is missing."""
+def settle(Stored obj not None, bint removed=False):
+    """Make an object that is awake an instance of its class, or of the shell if a declared attribute is missing.
+
+    `removed`: not only those may be missing that have no default.
+    """
     cls = (<object>type(obj))._k_class
-    wanted = cls if complete(obj, cls) else shell_of(cls)
+    wanted = cls if has_all(obj, cls._k_attributes if removed else cls._k_required) else shell_of(cls)
     if wanted is not type(obj):
         become(obj, wanted)
 
@@ -136,6 +138,7 @@ def set_attribute(Stored self not None, str name not None, value):
         if value is UNSET:
             if held_get(self, name) is not NULL:
                 held_del(self, name)
+                settle(self, removed=True)
             if self._k_given is not None:
                 self._k_given.pop(name, None)
         else:
@@ -143,7 +146,7 @@ def set_attribute(Stored self not None, str name not None, value):
             if self._k_given is not None:
                 self._k_given[name] = value
         if self._k_awake and type(self) is not (<object>type(self))._k_class:
-            settle(self)
+            settle(self, removed=True)
         return
     space.touch(self)
     found = held_get(self, name)
@@ -158,7 +161,7 @@ def set_attribute(Stored self not None, str name not None, value):
         if type(old) in TRACKED:
             detach([old])
         if type(self) is not (<object>type(self))._k_class:
-            settle(self)
+            settle(self, removed=True)
 
 
 def delete_attribute(Stored self not None, str name not None):
@@ -168,4 +171,4 @@ def delete_attribute(Stored self not None, str name not None):
         raise AttributeError(f"{type(self).__name__} object has no attribute {name!r}", name=name, obj=self)
     self._k_touch()
     held_del(self, name)
-    settle(self)
+    settle(self, removed=True)

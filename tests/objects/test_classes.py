@@ -50,6 +50,24 @@ def test_a_declared_attribute_without_a_value_stays_unset(db: pykesto.Database) 
         assert not s.query(Person).where(col(Person.name).exists()).exists()
 
 
+def test_an_attribute_that_was_deleted_is_missing_though_it_has_a_default(db: pykesto.Database) -> None:
+    with db.session() as s:
+        ann, unset = s.add(Person(name="Ann")), Person(name="Bob", age=pykesto.Unset)
+        s.commit()
+        stored = s.query(Person).where(Person.name == "Ann").one()
+        for person, attribute in (s.add(Person(name="Eve")), "age"), (ann, "email"), (stored, "friends"):
+            delattr(person, attribute)
+            with pytest.raises(AttributeError):
+                getattr(person, attribute)
+            person.name = "Zoe"
+            with pytest.raises(AttributeError):
+                getattr(person, attribute)
+            setattr(person, attribute, None)
+            assert getattr(person, attribute) is None
+        with pytest.raises(AttributeError):
+            assert unset.age
+
+
 @pytest.mark.parametrize("default", [[], {}, set()])
 def test_a_mutable_default_is_refused(default: Any) -> None:
     with pytest.raises(UsageError):
