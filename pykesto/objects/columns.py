@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from ..codec import Reference, decode, encode, parse_columns, range_of
 from ..query import Column, Condition
-from ..query.expressions import KEY_COLUMNS, AmongReferences, And, InRanges, Test, encoded_value
+from ..query.expressions import KEY_COLUMNS, AmongReferences, And, InRanges, Test, encoded_at
 from ..store import SCOPE_COLUMN
 from ._objects import UNSTORED, Stored, freeze
 
@@ -69,7 +69,7 @@ class RefersTo(Condition):
     text: str
 
     def matches(self, key: bytes, image: bytes) -> bool:
-        return encoded_value(self.column, key, image) in self.references
+        return encoded_at(self.column, key, image) in self.references
 
     def __str__(self) -> str:
         return self.text
@@ -85,7 +85,7 @@ class ContainsAny(AmongReferences):
     itself: bool = False
 
     def matches(self, key: bytes, image: bytes) -> bool:
-        encoded = encoded_value(self.column, key, image)
+        encoded = encoded_at(self.column, key, image)
         value = None if encoded is None else decode(encoded)
         if isinstance(value, dict):
             value = value.values()
@@ -107,7 +107,7 @@ class Late(Condition):
     unknown: bool  # the condition is on an attribute that was not
 
     def matches(self, key: bytes, image: bytes) -> bool:
-        if decode(encoded_value(SCOPE_COLUMN, key, image) or b"") >= self.kinds or self.condition.matches(key, image):
+        if decode(encoded_at(SCOPE_COLUMN, key, image) or b"") >= self.kinds or self.condition.matches(key, image):
             return True
         return self.unknown and any(
             name != SCOPE_COLUMN.encode() and int(name, 36) >= self.attributes for name in parse_columns(image)
@@ -144,12 +144,12 @@ class Resolver:
         if isinstance(name, str):
             first, step, rest = name.partition(STEP)
             if step:
-                return self._through(first, replace(condition, column=rest), str(condition))  # type: ignore[type-var]
+                return self._through(first, _on(condition, rest), str(condition))
             if isinstance(condition, AnyOf):
                 return self._any_of(condition)
             if isinstance(condition, Test) and isinstance(condition.operand, Stored):
                 return replace(condition, column=self.column(name), operand=Reference(condition.operand._k_key or b""))
-            return replace(condition, column=self.column(name))  # type: ignore[type-var]
+            return _on(condition, self.column(name))
         return self._parts(condition)
 
     def _parts(self, condition: Condition) -> Condition:
@@ -173,6 +173,13 @@ class Resolver:
     def _any_of(self, condition: AnyOf) -> Condition:
         references = frozenset(Reference(id) for id in self._find(condition.inner))
         return ContainsAny(self.column(condition.column), references, str(condition).replace(STEP, "."))
+
+
+def _on(condition: Condition, column: str) -> Condition:
+    """The same condition, on another column."""
+    if isinstance(condition, InRanges):
+        return condition.on(column)
+    return replace(condition, column=column)  # type: ignore[type-var]
 
 
 def has_unknown(condition: Condition) -> bool:

@@ -6,14 +6,12 @@ Python can tell is asked of the condition itself.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.string cimport memcmp
-
 from pykesto._stored cimport Row
 from pykesto.codec._codec cimport column_of, row_of
+from pykesto.query._ranges cimport encoded_at, is_in
 
 from pykesto.codec import decode, is_scalar_encoding, range_of
-from pykesto.codec.terms import value_at
-from pykesto.query.expressions import KEY_COLUMNS as _KEY_COLUMNS
+from pykesto.query._ranges import KEY_COLUMNS as _KEY_COLUMNS
 from pykesto.query.expressions import All, And, Exists, InRanges, Not, Or
 
 cdef enum:
@@ -82,38 +80,21 @@ cdef class Within(Matcher):
     cdef str path
     cdef bytes name
     cdef tuple ranges
-    cdef bint of_key
 
     def __init__(self, str path, ranges):
         self.path, self.ranges = path, ranges
-        self.of_key = path in key_columns
-        self.name = None if "." in path else path.encode()
+        self.name = None if "." in path or path in key_columns else path.encode()
 
     cdef bint test(self, bytes key, bytes image) except -1:
         cdef bytes value
-        if self.of_key:
-            value = key
-        elif self.name is not None:
+        if self.name is None:
+            value = encoded_at(self.path, key, image)
+        else:
             value = column_of(
                 PyBytes_AS_STRING(image), PyBytes_GET_SIZE(image),
                 PyBytes_AS_STRING(self.name), PyBytes_GET_SIZE(self.name),
             )
-        else:
-            value = value_at(image, self.path)
-        if value is None:
-            return False
-        if self.ranges is None:
-            return True
-        for pair in self.ranges:
-            if not less(value, <bytes>(<tuple>pair)[0]) and less(value, <bytes>(<tuple>pair)[1]):
-                return True
-        return False
-
-
-cdef inline bint less(bytes a, bytes b) noexcept:
-    cdef Py_ssize_t a_size = PyBytes_GET_SIZE(a), b_size = PyBytes_GET_SIZE(b)
-    cdef int order = memcmp(PyBytes_AS_STRING(a), PyBytes_AS_STRING(b), min(a_size, b_size))
-    return order < 0 or (order == 0 and a_size < b_size)
+        return value is not None and (self.ranges is None or is_in(value, self.ranges))
 
 
 cpdef Matcher matcher(condition):
@@ -154,16 +135,9 @@ def passing(list keys not None, list rows not None, Matcher rest):
 
 cpdef bytes core_at(str column, bytes key, bytes image):
     """What a row is sorted by in one column: nothing where there is no value; equal numbers alike."""
-    cdef bytes value
     if column in key_columns:
         return key
-    if "." in column:
-        value = value_at(image, column)
-    else:
-        name = column.encode()
-        value = column_of(
-            PyBytes_AS_STRING(image), PyBytes_GET_SIZE(image), PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)
-        )
+    cdef bytes value = encoded_at(column, key, image)
     return b"" if value is None else core_of(value)
 
 

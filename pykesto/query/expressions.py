@@ -27,9 +27,10 @@ from ..codec import (
     range_of,
 )
 from ..codec._codec import decode_stored
-from ..codec.terms import EVERY, value_at, words
+from ..codec.terms import EVERY, words
 from ..errors import CodecError, UsageError
 from ..store import Row
+from ._ranges import KEY_COLUMNS, RangesCore, encoded_at
 from .arithmetic import Arithmetic
 
 Match = tuple[bytes, Row]  # an encoded key, and the packed row under it
@@ -58,6 +59,8 @@ def no_truth(what: str) -> NoReturn:
 
 class Condition:
     """A test of a row. Combine with `&`, `|`, `~`."""
+
+    __slots__ = ()
 
     def matches(self, key: bytes, image: bytes) -> bool:
         """Whether the packed row under the encoded key meets the condition."""
@@ -152,16 +155,8 @@ class KeyRange(Condition):
         return self.text
 
 
-KEY_COLUMNS = frozenset({"k_key", "k_id"})
-
-
-def encoded_value(path: str, key: bytes, image: bytes) -> bytes | None:
-    """The encoded value of a column, of the key, or of a path with dots into nested dicts; None where it is missing."""
-    return key if path in KEY_COLUMNS else value_at(image, path)
-
-
 def decoded_value(path: str, encoded: bytes) -> Any:
-    """What `encoded_value` gave, with references as `Reference`."""
+    """What `encoded_at` gave, with references as `Reference`."""
     return decode_key(encoded) if path in KEY_COLUMNS else decode(encoded)
 
 
@@ -184,25 +179,14 @@ def name_of(column: str | Column) -> str:
 Ranges = tuple[tuple[bytes, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class InRanges(Condition):
+class InRanges(RangesCore, Condition):
     """The encoded value is in one of some ranges lo <= value < hi, in order and apart. What an index can answer.
 
     `kind`: "equal" if what is in one range is equal, and the range begins with its core; "class"; or "range".
+    `text`: in words, or a form for `str.format` and what goes into it.
     """
 
-    column: str
-    ranges: Ranges
-    text: str
-    kind: str = "range"
-    operand: Any = None
-
-    def matches(self, key: bytes, image: bytes) -> bool:
-        value = encoded_value(self.column, key, image)
-        return value is not None and any(lo <= value < hi for lo, hi in self.ranges)
-
-    def __str__(self) -> str:
-        return self.text
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +200,7 @@ class Test(Condition):
     kind: str = ""  # "contains": what an index of each element can answer
 
     def matches(self, key: bytes, image: bytes) -> bool:
-        value = encoded_value(self.column, key, image)
+        value = encoded_at(self.column, key, image)
         return value is not None and self.test(decoded_value(self.column, value))
 
     def __str__(self) -> str:
@@ -240,7 +224,7 @@ class HasWords(Condition):
     beginnings: tuple[str, ...]
 
     def matches(self, key: bytes, image: bytes) -> bool:
-        value = encoded_value(self.column, key, image)
+        value = encoded_at(self.column, key, image)
         found = set() if value is None else set(words(stored_value(self.column, value)))
         return found.issuperset(self.words) and all(
             any(word.startswith(beginning) for word in found) for beginning in self.beginnings
@@ -258,7 +242,7 @@ class AnyElement(Condition):
     inner: Condition
 
     def matches(self, key: bytes, image: bytes) -> bool:
-        found = encoded_value(self.column, key, image)
+        found = encoded_at(self.column, key, image)
         value = None if found is None else decoded_value(self.column, found)
         if not isinstance(value, (list, tuple)):
             return False
@@ -290,7 +274,7 @@ class Exists(Condition):
     column: str
 
     def matches(self, key: bytes, image: bytes) -> bool:
-        return encoded_value(self.column, key, image) is not None
+        return encoded_at(self.column, key, image) is not None
 
     def __str__(self) -> str:
         return f"{self.column} exists"
@@ -302,7 +286,7 @@ _SIMPLE = frozenset({int, str, bool, float, bytes, type(None), date, datetime, U
 def _equal(column: str, value: Any) -> Condition:
     if type(value) in _SIMPLE:
         pair = range_of(value)
-        return InRanges(column, (pair,) if pair[0] < pair[1] else (), f"{column} == {value!r}", "equal", value)
+        return InRanges(column, (pair,) if pair[0] < pair[1] else (), ("{} == {!r}", column, value), "equal", value)
     operand_bytes = encoded(value)
     if is_scalar_encoding(operand_bytes):
         try:
@@ -334,15 +318,21 @@ _OPEN: Any = object()  # no bound on that side; None is an operand
 
 def _ordering(
     column: str,
-    text: str,
+    form: str,
     *,
     lo: Any = _OPEN,
     hi: Any = _OPEN,
     after_lo: bool = False,
     with_hi: bool = False,
 ) -> Condition:
-    """lo <(=) value <(=) hi, in the operands' family. `after_lo`: strictly greater; `with_hi`: up to and with hi."""
+    """lo <(=) value <(=) hi, in the operands' family. `after_lo`: strictly greater; `with_hi`: up to and with hi.
+
+    `form`: how to say so, with {0} for the column, {1} for lo and {2} for hi.
+    """
     begin, end = _bound(column, hi if lo is _OPEN else lo)
+    text: Any = (form, column, lo, hi)
+    if not (lo is _OPEN or type(lo) in _SIMPLE) or not (hi is _OPEN or type(hi) in _SIMPLE):
+        text = form.format(column, lo, hi)  # now: what others may change
     if lo is not _OPEN and hi is not _OPEN and _bound(column, hi) != (begin, end):
         return InRanges(column, (), text)  # operands of two families: nothing is between them
     equal = [None if operand is _OPEN else _range_of(operand) for operand in (lo, hi)]
@@ -399,20 +389,20 @@ class Column(Arithmetic):
         return InRanges(self._name, _around(equal.ranges), f"{self._name} != {value!r}", operand=value)
 
     def gt(self, value: Any) -> Condition:
-        return _ordering(self._name, f"{self._name} > {value!r}", lo=value, after_lo=True)
+        return _ordering(self._name, "{0} > {1!r}", lo=value, after_lo=True)
 
     def ge(self, value: Any) -> Condition:
-        return _ordering(self._name, f"{self._name} >= {value!r}", lo=value)
+        return _ordering(self._name, "{0} >= {1!r}", lo=value)
 
     def lt(self, value: Any) -> Condition:
-        return _ordering(self._name, f"{self._name} < {value!r}", hi=value)
+        return _ordering(self._name, "{0} < {2!r}", hi=value)
 
     def le(self, value: Any) -> Condition:
-        return _ordering(self._name, f"{self._name} <= {value!r}", hi=value, with_hi=True)
+        return _ordering(self._name, "{0} <= {2!r}", hi=value, with_hi=True)
 
     def between(self, lo: Any, hi: Any) -> Condition:
         """lo <= value <= hi, both ends included."""
-        return _ordering(self._name, f"{lo!r} <= {self._name} <= {hi!r}", lo=lo, hi=hi, with_hi=True)
+        return _ordering(self._name, "{1!r} <= {0} <= {2!r}", lo=lo, hi=hi, with_hi=True)
 
     def in_(self, values: Iterable[Any]) -> Condition:
         """Equal to one of `values`."""

@@ -25,7 +25,7 @@ from .expressions import (
     HasWords,
     Match,
     encoded,
-    encoded_value,
+    encoded_at,
     name_of,
     no_truth,
     operands,
@@ -288,7 +288,7 @@ class Query(Generic[T]):
         return {name: every.where(Column(condition.column).has_words(name)).count() for name in names}
 
     def _stored(self, key: bytes, row: Row, column: str) -> Any:
-        value = encoded_value(column, key, row.image)
+        value = encoded_at(column, key, row.image)
         return None if value is None else stored_value(column, value)
 
     def delete(self) -> int:
@@ -373,7 +373,7 @@ class Query(Generic[T]):
         name = self._column(column)
         found: dict[bytes, bytes] = {}
         for key, row in self._matches():
-            value = encoded_value(name, key, row.image)
+            value = encoded_at(name, key, row.image)
             if value is not None:
                 found.setdefault(core_at(name, key, row.image), value)
         return [self._decoded(name, found[core]) for core in sorted(found)]
@@ -428,7 +428,7 @@ class Query(Generic[T]):
         return self._execution().matches()
 
     def _value(self, key: bytes, row: Row, column: str) -> Any:
-        value = encoded_value(column, key, row.image)
+        value = encoded_at(column, key, row.image)
         return None if value is None else self._decoded(column, value)
 
     def _decoded(self, column: str, value: bytes) -> Any:
