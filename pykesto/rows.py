@@ -17,7 +17,8 @@ from .codec import decode_key, decode_row, encode_key, prefix_range
 from .errors import KeyExists, UsageError
 from .merging import POLICIES
 from .query import Condition, Query
-from .query.expressions import KEY_COLUMNS, KeyRange
+from .query._ranges import KEY_COLUMNS
+from .query.expressions import KeyRange
 from .session import Session, one_of
 from .store import IndexDefinition, IndexKind, SchemaChange, Snapshot
 

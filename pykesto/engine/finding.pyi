@@ -1,7 +1,7 @@
 from collections.abc import Iterator
 from typing import final
 
-from ..tc import IndexPages
+from ..tc import IndexPages, Table
 from .listed import Listed
 from .overlay import Overlay
 
@@ -12,6 +12,7 @@ class IndexView:
         overlay: Overlay,
         listed: Listed,
         pages: IndexPages | None,
+        rows: Table | None,
         table: str,
         base_version: int,
         version: int,

@@ -10,9 +10,11 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp
 
-from pykesto._tc cimport Entry, IndexPages, PageRange, PageWalk, bytes_order
+from pykesto._stored cimport Row
+from pykesto._tc cimport Entry, IndexPages, PageRange, PageWalk, bytes_order, rows_in_place
+from pykesto.engine.guard cimport take_row
 from pykesto.engine.keyfilter cimport hash_of
-from pykesto.engine.listed cimport Listed
+from pykesto.engine.listed cimport Hidden, Listed
 from pykesto.engine.overlay cimport Overlay, Table, Version
 
 cdef enum:
@@ -25,13 +27,20 @@ cdef bytes FIRST_TERM = b"\x01"  # what is listed below it has no term
 
 @cython.final
 cdef class IndexView:
-    """One index of one table at one version, on a base that holds all up to `base_version`. Without `pages` the table
-    has nothing in the base."""
+    """One index of one table at one version, on a base that holds all up to `base_version`. Without `pages` and `rows`
+    the table has nothing in the base."""
 
     def __init__(
-        self, Overlay overlay not None, Listed listed not None, pages, str table, uint64_t base_version, uint64_t version
+        self,
+        Overlay overlay not None,
+        Listed listed not None,
+        pages,
+        rows,
+        str table not None,
+        uint64_t base_version,
+        uint64_t version,
     ):
-        self.overlay, self.listed, self.pages = overlay, listed, pages
+        self.overlay, self.listed, self.pages, self.rows, self.name = overlay, listed, pages, rows, table
         self.base_version, self.version = base_version, version
         self.table = overlay.tables.get(table)
 
@@ -119,17 +128,64 @@ cdef class IndexView:
 
     cdef int64_t count(self, bytes lo, bytes hi) except -1:
         """How many entries there are with lo <= term < hi."""
-        cdef bint above = self.is_above()
-        cdef int64_t found = 0
-        cdef PageRange leaves
-        cdef int i
-        if above:
-            found = self.count_own(lo, hi)
+        cdef Hidden hidden
+        if not self.is_above():
+            return 0 if self.pages is None else self.pages.between(lo, hi, 0)
         if self.pages is None:
-            return found
-        if not above:
-            return self.pages.between(lo, hi, 0)
-        leaves = PageRange.__new__(PageRange)
+            return self.count_own(lo, hi)
+        hidden = self.known_hidden()
+        if hidden is not None:
+            with self.overlay.lock:
+                if self.table.newest <= self.version and hidden.version >= self.table.newest:
+                    return (
+                        self.pages.between(lo, hi, 0)
+                        - hidden.entries.count_between(least(lo), most(hi))
+                        + self.count_own(lo, hi)
+                    )
+        return self.count_visible(lo, hi) + self.count_own(lo, hi)
+
+    cdef Hidden known_hidden(self):
+        """The base's entries of rows that the overlay has, once they are all known; None if this snapshot does not see
+        all of the overlay's versions."""
+        cdef Hidden hidden
+        cdef uint64_t since, until
+        cdef list keys
+        with self.overlay.lock:
+            hidden, until = self.listed.hidden, self.table.newest
+            if until > self.version or <uint64_t>self.overlay.mark.version > self.base_version:
+                return None
+            if hidden is None or hidden.base_version < self.base_version:
+                hidden = self.listed.hidden = Hidden.__new__(Hidden)
+                hidden.base_version = hidden.version = self.base_version
+            elif hidden.base_version > self.base_version:
+                return None  # of a newer base
+            since = hidden.version
+            if since >= until:
+                return hidden
+            keys = self.overlay.keys_since(self.name, since)
+        self.take_in(hidden, since, until, keys)
+        return hidden
+
+    cdef int take_in(self, Hidden hidden, uint64_t since, uint64_t until, list keys) except -1:
+        """Find out which entries the base has of rows that were written by the commits up to `until`."""
+        cdef list rows = rows_in_place(self.rows, keys, take_row)
+        cdef list found = []
+        cdef Py_ssize_t i
+        for i in range(len(keys)):
+            if rows[i] is not None:
+                found += [(term, keys[i]) for term in self.listed.terms((<Row>rows[i]).image)]
+        with self.overlay.lock:
+            if hidden.version == since:  # nobody was quicker
+                for entry in found:
+                    hidden.entries.add(entry)
+                hidden.version = until
+        return 0
+
+    cdef int64_t count_visible(self, bytes lo, bytes hi) except -1:
+        """How many of the base's entries are not hidden, by looking at each."""
+        cdef PageRange leaves = PageRange.__new__(PageRange)
+        cdef int64_t found = 0
+        cdef int i
         leaves.begin(self.pages, lo, hi)
         while leaves.next():
             found += leaves.stop - leaves.start

@@ -4,6 +4,9 @@ from ..store import IndexDefinition
 from .ordered import Ordered
 
 @final
+class Hidden: ...
+
+@final
 class Listed:
     definition: Final[IndexDefinition]
     entries: Final[Ordered]

@@ -17,6 +17,14 @@ cdef tuple LACKING = (b"",)
 
 
 @cython.final
+cdef class Hidden:
+    """The entries of a base's index that belong to rows written since, by commits up to `version`."""
+
+    def __cinit__(self):
+        self.entries = Ordered()
+
+
+@cython.final
 cdef class Listed:
     """One map for all rules with the same entries."""
 

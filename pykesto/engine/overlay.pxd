@@ -48,6 +48,7 @@ cdef class Overlay:
     cdef prune(self, Table table, bytes key, Version newest)
     cdef change_maps(self, change)
     cdef build_index(self, str table_name, definition)
+    cdef list keys_since(self, str table, uint64_t version)
     cdef Listed listed(self, str table, str index)
     cdef list entries_between(self, Listed listed, lo, hi)
     cdef note_unique(self)

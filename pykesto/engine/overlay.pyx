@@ -266,6 +266,16 @@ cdef class Overlay:
                 return
             yield applied
 
+    cdef list keys_since(self, str table, uint64_t version):
+        """The keys that commits after `version` wrote in a table, each once."""
+        cdef set found = set()
+        with self.lock:
+            for applied in self.since(version):
+                for name, keys in (<Applied>applied).touched:
+                    if name == table:
+                        found.update(keys)
+        return list(found)
+
     # Forgetting
 
     cdef bint forget_some(self, mark, Py_ssize_t at_most) except -1:

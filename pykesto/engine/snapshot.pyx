@@ -136,7 +136,8 @@ cdef class BaseSnapshot:
         if listed is not None:
             pages = self.base.pages(table, index)
             if pages is not None or not self.base.holds(table):
-                found = IndexView(self.overlay, listed, pages, table, self.base.mark.version, self.version)
+                rows = self.base.table(table)
+                found = IndexView(self.overlay, listed, pages, rows, table, self.base.mark.version, self.version)
         self.index_views[(table, index)] = found
         return found
 

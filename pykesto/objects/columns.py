@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 from ..codec import Reference, decode, encode, parse_columns, range_of
 from ..query import Column, Condition
-from ..query.expressions import KEY_COLUMNS, AmongReferences, And, InRanges, Test, encoded_at
+from ..query._ranges import KEY_COLUMNS, encoded_at
+from ..query.expressions import AmongReferences, And, InRanges, Test
 from ..store import SCOPE_COLUMN
 from ._objects import UNSTORED, Stored, freeze
 

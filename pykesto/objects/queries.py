@@ -21,10 +21,17 @@ class ObjectQuery(Query[P]):
     Conditions name attributes; when the query runs they are resolved to what rows hold.
     """
 
+    __slots__ = ("_cls", "_notes", "_space")
+
     def __init__(self, space: ObjectSpace, cls: type[P]) -> None:
         super().__init__(space)
         self._space, self._cls = space, cls
         self._notes: tuple[str, ...] = ()
+
+    def _copy(self) -> Self:
+        made = super()._copy()
+        made._space, made._cls, made._notes = self._space, self._cls, self._notes
+        return made
 
     def where(self, *conditions: Any) -> Self:
         """With these conditions too: made from attributes, or predicates: functions of one object, without effects.
@@ -46,7 +53,9 @@ class ObjectQuery(Query[P]):
             if not found.exact:
                 made.append(condition)
             notes += found.reasons
-        return super().where(*made)._with(_notes=tuple(notes))
+        query = super().where(*made)
+        query._notes = tuple(notes)
+        return query
 
     def like(self, example: P) -> Self:
         """With the attributes that were given to an example, a transient object."""

@@ -7,18 +7,17 @@ what is taken from it asks for: along an index in the wanted order, or in the or
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from heapq import merge, nsmallest
 from itertools import chain, islice
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..errors import UsageError
-from ..failpoints import ACTIVE, off
 from ..store import Row, Snapshot
-from ._run import Order, all_of, columns_of, core_at, groups, keys_along, matcher, passing
-from .expressions import KEY_COLUMNS, And, Condition, Exists, Match, Not
-from .planner import EVERY_KEY, Plan, Walk, conjuncts, merged, order_walk, plan, shown_index
+from ._plans import Plan, Walk, shown_index
+from ._question import Question
+from ._ranges import KEY_COLUMNS
+from ._run import Order, all_of, core_at, groups, matcher, passing
+from .expressions import And, Condition, Exists, Match, Not
 
 T = TypeVar("T")
 
@@ -50,140 +49,28 @@ class Rows(Protocol):
     def key_of(self, item: Any) -> bytes: ...
 
 
-class Execution(Generic[T]):
-    """A query, about to run.
+class Execution(Question, Generic[T]):
+    """A query, about to run, whose rows are looked at."""
 
-    Args:
-        observed: what the session remembers to have asked; None if it is only to be explained.
-        window: offset and limit.
-        after: the item behind which the answer begins.
-    """
-
-    def __init__(
-        self,
-        source: Rows,
-        condition: Condition,
-        *,
-        observed: Condition | None,
-        filters: tuple[Callable[[T], bool], ...],
-        order: tuple[str, ...],
-        window: tuple[int, int | None],
-        after: T | None,
-    ) -> None:
-        self.source, self.condition, self.filters, self.order = source, condition, filters, order
-        self.offset, self.limit = window
-        self.table = source.table
-        self.snapshot = source.snapshot()
-        if observed is not None:
-            source.observe(observed)
-        self.pending = {} if ACTIVE and off("query.pending") else dict(source.pending())
-        self.parts = merged(conjuncts(condition))
-        self.plan = plan(self.parts, self.table, self.snapshot)
-        self.tested = self.found = 0
-        self.after = None if after is None else self._place_of(source.key_of(after))
-
-    def _place_of(self, key: bytes) -> tuple[bytes, bytes]:
-        """The key and image of the item after which to go on."""
-        image = self.pending.get(key) if key in self.pending else None
-        row = None if key in self.pending else self.snapshot.get(self.table, key)
-        image = row.image if row is not None else image
-        if image is None or not self.condition.matches(key, image):
-            raise UsageError("after(): the item is not in the query's answer any more")
-        return key, image
-
-    # Counting
-
-    def count(self) -> int:
-        """How many matches there are, from the index alone where that tells it."""
-        if self.filters or self.after is not None or self.plan.rest:
-            return sum(1 for _ in self.matches())
-        count = self._count_stored()
-        if self.pending:
-            count += self._difference()
-        if self.limit is None:
-            return max(0, count - self.offset)
-        return max(0, min(count - self.offset, self.limit))
-
-    def _count_stored(self) -> int:
-        access, keys = self.plan.access, self.plan.keys
-        if access is None:
-            return self.snapshot.count(self.table, "", keys.lo, keys.hi)
-        if keys.lo is None and keys.hi is None:
-            return access.count()
-        return sum(1 for key in access.found() if keys.matches(key, b""))
-
-    def _difference(self) -> int:
-        """What the session's own changes add to the count, and take from it."""
-        test = matcher(self.condition)
-        keys = list(self.pending)
-        stored = passing(keys, self.snapshot.get_many(self.table, keys), test)
-        return len(self._own(test)) - len(stored)
-
-    def _own(self, test: Any) -> list[Match]:
-        """The session's own rows that match."""
-        images = ((key, Row(0, image)) for key, image in self.pending.items() if image is not None)
-        return [match for match in images if test.matches(match[0], match[1].image)]
+    __slots__ = ()
 
     # Finding
 
     def matches(self) -> Iterator[Match]:
         """All that match, in order, within offset and limit."""
-        stop = None if self.limit is None else self.offset + self.limit
-        return islice(self._ordered(stop), self.offset, stop)
+        return islice(self._ordered(self.enough), self.offset, self.enough)
 
     def all(self) -> list[Match]:
         """As `matches`, at once."""
-        keys = self._exact_keys()
+        keys = self.exact_keys()
         return list(self.matches()) if keys is None else self._passing(keys, None)
 
-    def all_keys(self) -> list[bytes]:
-        """The keys of all that match, in order."""
-        keys = self._exact_keys()
-        return [key for key, _ in self.matches()] if keys is None else keys
-
-    def dicts(self) -> list[dict[str, Any]]:
-        """The columns of all that match, in order."""
-        keys = self._exact_keys()
-        if keys is None:
-            return [columns_of(row) for _, row in self.matches()]
-        return [columns for columns in self.snapshot.columns_of(self.table, keys) if columns is not None]
-
-    def _exact_keys(self) -> list[bytes] | None:
-        """The keys of all that match, in order, where indexes alone tell them; None where rows must be looked at."""
-        if self.pending or self.filters or self.after is not None:
-            return None
-        stop = None if self.limit is None else self.offset + self.limit
-        by_key = not self.order or self.order[0] in _BY_KEY
-        keys = self._exact_in_key_order() if by_key else self._exact_along(stop)
-        return keys if keys is None or (not self.offset and stop is None) else keys[self.offset : stop]
-
-    def _exact_in_key_order(self) -> list[bytes] | None:
-        access, allowed = self.plan.access, self.plan.keys
-        if access is None or self.plan.rest:
-            return None
-        keys = access.found()
-        if allowed is not EVERY_KEY:
-            keys = [key for key in keys if allowed.matches(key, b"")]
-        keys.sort(reverse=bool(self.order) and self.order[0].startswith("-"))
-        return keys
-
-    def _exact_along(self, enough: int | None) -> list[bytes] | None:
-        if len(self.order) > 1:
-            return None
-        walk = order_walk(self.order, self.parts, self.table, self.snapshot)
-        if walk is None or not walk.complete or len(walk.covered) < len(self.parts):
-            return None
-        if not self._walk_is_cheaper(walk, enough):
-            return None
-        entries = self.snapshot.find(self.table, walk.index, walk.lo, walk.hi, reverse=self.order[0].startswith("-"))
-        return keys_along(entries, len(walk.prefix), walk.joined, sys.maxsize if enough is None else enough)
-
     def _ordered(self, enough: int | None) -> Iterator[Match]:
-        own = self._filtered(self._own(matcher(self.condition))) if self.pending else []
-        if not self.order or self.order[0] in _BY_KEY:
-            return self._in_key_order(own, enough, down=bool(self.order) and self.order[0].startswith("-"))
-        walk = order_walk(self.order, self.parts, self.table, self.snapshot)
-        if walk is not None and self._walk_is_cheaper(walk, enough):
+        own = self._filtered(self.own(matcher(self.condition))) if self.pending else []
+        if self.by_key:
+            return self._in_key_order(own, enough, down=self.down)
+        walk = self.walk()
+        if walk is not None and self.walk_is_cheaper(walk):
             return self._along(walk, own, enough)
         return iter(self._sorted(own, enough))
 
@@ -257,19 +144,6 @@ class Execution(Generic[T]):
         found.sort(key=_place)
         return [match for _, match in found]
 
-    def _walk_is_cheaper(self, walk: Walk, enough: int | None) -> bool:
-        """Reading along the index until there is enough, rather than all that matches and sorting that."""
-        down = self.order[0].startswith("-")
-        if not walk.complete and not (down and enough is not None and self.after is None):
-            return False
-        covered = {id(part) for part in walk.covered}
-        if enough is None or all(id(part) in covered for part in self.parts):
-            reads = walk.entries if enough is None else min(enough, walk.entries)
-        else:
-            share = self.plan.expected / max(self.plan.rows, 1)
-            reads = min(walk.entries, round(enough / max(share, 1e-9)))
-        return reads <= self.plan.expected
-
     def _along(self, walk: Walk, own: list[Match], enough: int | None) -> Iterator[Match]:
         """The matches along an index. Where rows may be missing there, they come last, in a descending order."""
         if walk.complete and not own and self.after is None:
@@ -288,7 +162,7 @@ class Execution(Generic[T]):
         return (match for _, match in found)
 
     def _read_along(self, walk: Walk, enough: int | None) -> Iterator[Match]:
-        column, down = self.order[0].removeprefix("-"), self.order[0].startswith("-")
+        column, down = self.order[0].removeprefix("-"), self.down
         covered = [*map(id, walk.covered)]
         rest = all_of([part for part in self.parts if id(part) not in covered])
         lo, hi = self._bounds(walk, column, down=down)
@@ -343,9 +217,8 @@ class Execution(Generic[T]):
         if not self.order or self.order[0].removeprefix("-") in KEY_COLUMNS:
             return "; in the order of keys"
         names = ", ".join("-" * term.startswith("-") + shown(term.removeprefix("-")) for term in self.order)
-        enough = None if self.limit is None else self.offset + self.limit
-        walk = order_walk(self.order, self.parts, self.table, self.snapshot)
-        if walk is not None and self._walk_is_cheaper(walk, enough):
+        walk = self.walk()
+        if walk is not None and self.walk_is_cheaper(walk):
             index = shown_index(self.snapshot, self.table, walk.index, shown)
             return f"; read along the index on {index!r}, in the order of {names}"
         return f"; sorted by {names}"
@@ -367,7 +240,6 @@ class Execution(Generic[T]):
 
 
 _LAST_SCALAR = 0xCA
-_BY_KEY = ("k_key", "k_id", "-k_key", "-k_id")
 
 
 def _columns_of(conditions: Iterable[Condition]) -> list[str]:

@@ -280,11 +280,11 @@ class Exists(Condition):
         return f"{self.column} exists"
 
 
-_SIMPLE = frozenset({int, str, bool, float, bytes, type(None), date, datetime, UUID, Decimal})
+SIMPLE = frozenset({int, str, bool, float, bytes, type(None), date, datetime, UUID, Decimal})
 
 
 def _equal(column: str, value: Any) -> Condition:
-    if type(value) in _SIMPLE:
+    if type(value) in SIMPLE:
         pair = range_of(value)
         return InRanges(column, (pair,) if pair[0] < pair[1] else (), ("{} == {!r}", column, value), "equal", value)
     operand_bytes = encoded(value)
@@ -331,7 +331,7 @@ def _ordering(
     """
     begin, end = _bound(column, hi if lo is _OPEN else lo)
     text: Any = (form, column, lo, hi)
-    if not (lo is _OPEN or type(lo) in _SIMPLE) or not (hi is _OPEN or type(hi) in _SIMPLE):
+    if not (lo is _OPEN or type(lo) in SIMPLE) or not (hi is _OPEN or type(hi) in SIMPLE):
         text = form.format(column, lo, hi)  # now: what others may change
     if lo is not _OPEN and hi is not _OPEN and _bound(column, hi) != (begin, end):
         return InRanges(column, (), text)  # operands of two families: nothing is between them
@@ -346,11 +346,11 @@ def _ordering(
 
 
 def _range_of(value: Any) -> tuple[bytes, bytes]:
-    return range_of(value) if type(value) in _SIMPLE else _equal_range(encoded(value))
+    return range_of(value) if type(value) in SIMPLE else _equal_range(encoded(value))
 
 
 def _bound(column: str, value: Any) -> tuple[bytes, bytes]:
-    if type(value) in _SIMPLE:
+    if type(value) in SIMPLE:
         return family_range(value)
     operand = encoded(value)
     if not is_scalar_encoding(operand):

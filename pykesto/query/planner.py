@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from ..codec import encode_key, prefix_range
 from ..codec.terms import EVERY, PRESENT, UNORDERED
-from ..failpoints import ACTIVE, off
-from ..store import IndexDefinition, Snapshot, index_name
+from ..store import IndexDefinition, Snapshot
+from ._plans import EVERY_KEY, Lookup, Plan, Walk
+from ._ranges import KEY_COLUMNS
 from .expressions import (
-    KEY_COLUMNS,
     All,
     AmongReferences,
     And,
@@ -33,56 +33,6 @@ ENTRY_COST = 0.1  # of an entry of an index, where a row that is read and tested
 _EVERYTHING = (EVERY,)
 _LOOKED_UP = (AmongReferences, Exists, HasWords, InRanges, Test)
 _MARKED = (UNORDERED, UNORDERED + b"\0")
-
-
-class Lookup:
-    """Ranges of one index."""
-
-    __slots__ = ("_expected", "covered", "index", "ranges", "repeats", "snapshot", "table")
-
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        table: str,
-        index: str,
-        ranges: Ranges,
-        covered: tuple[Condition, ...],
-        repeats: bool = False,
-    ) -> None:
-        self.snapshot, self.table, self.index, self.ranges = snapshot, table, index, ranges
-        self.covered = covered  # what needs no test any more
-        self.repeats = repeats  # a row may have several entries there
-        self._expected = -1
-
-    @property
-    def expected(self) -> int:
-        """How many entries there are, about."""
-        if self._expected < 0:
-            estimate = self.snapshot.estimate
-            self._expected = sum([estimate(self.table, self.index, lo, hi) for lo, hi in self.ranges])
-        return self._expected
-
-    @property
-    def is_simple(self) -> bool:
-        """Whether it is one range, with no key twice."""
-        return len(self.ranges) == 1 and not self.repeats
-
-    def found(self) -> list[bytes]:
-        """The keys that are found, each once, in any order."""
-        if self.is_simple:
-            return self.snapshot.keys(self.table, self.index, *self.ranges[0])
-        found = [key for lo, hi in self.ranges for key in self.snapshot.keys(self.table, self.index, lo, hi)]
-        return list(dict.fromkeys(found)) if self.repeats else found
-
-    def count(self) -> int:
-        if self.repeats:
-            return len(self.found())
-        return sum([self.snapshot.count(self.table, self.index, lo, hi) for lo, hi in self.ranges])
-
-    def told(self, shown: Callable[[str], str]) -> str:
-        """In words; `shown` gives a column's name as people know it."""
-        index = shown_index(self.snapshot, self.table, self.index, shown)
-        return f"index on {index!r}: {' and '.join(map(str, self.covered))}, about {self.expected}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,47 +86,8 @@ class Either:
 Access = Lookup | Both | Either
 
 
-def shown_index(snapshot: Snapshot, table: str, name: str, shown: Callable[[str], str]) -> str:
-    """The name of an index, with its columns as people know them."""
-    index = next(known for known in snapshot.indexes(table) if known.name == name)
-    return index_name(tuple(map(shown, index.columns)), index.kind, shown(index.where) if index.where else "")
-
-
-class Plan:
-    """How rows are found. Without `access`: by a walk of the keys in `keys`."""
-
-    __slots__ = ("_rows", "access", "keys", "rest", "snapshot", "table")
-
-    def __init__(
-        self, snapshot: Snapshot, table: str, access: Access | None, keys: KeyRange, rest: tuple[Condition, ...]
-    ) -> None:
-        self.snapshot, self.table = snapshot, table
-        self.access, self.keys = access, keys
-        self.rest = () if ACTIVE and off("query.rest") else rest  # tested on each row
-        self._rows = -1
-
-    @property
-    def rows(self) -> int:
-        """How many rows there are in the range of keys, about."""
-        if self._rows < 0:
-            self._rows = self.snapshot.estimate(self.table, "", self.keys.lo, self.keys.hi)
-        return self._rows
-
-    @property
-    def expected(self) -> int:
-        """How many rows are read, about."""
-        return self.rows if self.access is None else self.access.expected
-
-
-EVERY_KEY = KeyRange(None, None)
-
-
 def plan(parts: list[Condition], table: str, snapshot: Snapshot) -> Plan:
     """The cheapest way that is known to the rows that meet all of some conditions."""
-    if len(parts) == 1 and _is_plain(parts[0], table, snapshot):
-        (part,) = parts
-        lookup = Lookup(snapshot, table, part.column, part.ranges, (part,))  # type: ignore[attr-defined]
-        return Plan(snapshot, table, lookup, EVERY_KEY, ())
     keys = _key_range(parts)
     others = [part for part in parts if not _is_key_range(part)]
     access = _Planner(table, snapshot, others, keys).best()
@@ -188,13 +99,6 @@ def plan(parts: list[Condition], table: str, snapshot: Snapshot) -> Plan:
         access = None  # the range of keys holds fewer rows
     covered = set(map(id, access.covered)) if access is not None else set()
     return Plan(snapshot, table, access, keys, tuple(part for part in others if id(part) not in covered))
-
-
-def _is_plain(part: Condition, table: str, snapshot: Snapshot) -> bool:
-    """Whether an index of the condition's own column serves. Other kinds have a blank or a comma in their names."""
-    if type(part) is not InRanges or " " in part.column or "," in part.column:
-        return False
-    return snapshot.indexed(table, part.column)
 
 
 def conjuncts(condition: Condition) -> list[Condition]:
@@ -405,10 +309,6 @@ def beginning_with(prefix: bytes) -> tuple[bytes, bytes]:
 def order_walk(order: Sequence[str], parts: Sequence[Condition], table: str, snapshot: Snapshot) -> Walk | None:
     """An index whose entries are in the wanted order, as far as the first column goes."""
     column = order[0].removeprefix("-")
-    if not parts or (len(parts) == 1 and _is_plain(parts[0], table, snapshot) and parts[0].column == column):  # type: ignore[attr-defined]
-        walk = _plain_walk(column, parts, table, snapshot)
-        if walk is not None:
-            return walk
     for index in snapshot.indexes(table):
         if index.kind == "value" and column in index.columns and snapshot.indexed(table, index.name):
             prefix, covered = _equal_before(index, column, parts)
@@ -425,40 +325,12 @@ def order_walk(order: Sequence[str], parts: Sequence[Condition], table: str, sna
             joined = len(index.columns) > 1
             if not complete:
                 lo = max(lo, PRESENT)  # rows without a value are found otherwise, those that are listed here too
-            return Walk(
-                index.name, lo, hi, covered, prefix, joined, complete, snapshot.estimate(table, index.name, lo, hi)
-            )
+            return Walk(snapshot, table, index.name, lo, hi, covered, prefix, joined, complete)
     return None
-
-
-def _plain_walk(column: str, parts: Sequence[Condition], table: str, snapshot: Snapshot) -> Walk | None:
-    """A walk along the index of the column itself."""
-    if " " in column or "," in column or not snapshot.indexed(table, column):
-        return None
-    bound = parts[0] if parts else None
-    if isinstance(bound, InRanges) and len(bound.ranges) != 1:
-        return None
-    lo, hi = _walk_range(b"", bound if isinstance(bound, InRanges) else None)
-    complete = bool(parts) or not snapshot.lacks(table, column)
-    return Walk(column, lo, hi, tuple(parts), b"", False, complete, snapshot.estimate(table, column, lo, hi))
 
 
 def _may_lack(index: IndexDefinition, table: str, snapshot: Snapshot) -> bool:
     return len(index.columns) > 1 or bool(index.where) or snapshot.lacks(table, index.name)
-
-
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """A walk along an index in the order of one column's values."""
-
-    index: str
-    lo: bytes
-    hi: bytes
-    covered: tuple[Condition, ...]
-    prefix: bytes  # what comes before the value of the column in each term
-    joined: bool  # terms are of several columns
-    complete: bool  # no row is missing here
-    entries: int  # about
 
 
 def _equal_before(

@@ -6,29 +6,25 @@ runs is in `execution`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from ..codec import decode_key
 from ..errors import MultipleResultsFound, NoResultFound, UsageError
 from ..store import Row, Snapshot
+from ._query import QueryCore, natural
+from ._ranges import KEY_COLUMNS, encoded_at
 from ._run import core_at, core_of
 from .aggregates import Aggregate, mean, total
 from .arithmetic import Arithmetic, computed
-from .execution import Execution
 from .expressions import (
-    KEY_COLUMNS,
-    All,
-    And,
     Column,
     Condition,
     HasWords,
     Match,
     encoded,
-    encoded_at,
     name_of,
     no_truth,
-    operands,
     stored_value,
 )
 from .search import Hit, Wanted, scores, snippet
@@ -78,49 +74,20 @@ class Source(Protocol[T]):
     def key_of(self, item: T) -> bytes: ...
 
 
-class ColumnOf(Generic[T]):
-    """A column of a query in the making: `query.col("age").ge(18)` is the query with that condition."""
+class Query(QueryCore[T]):
+    """Rows or objects that meet a condition.
 
-    def __init__(self, query: Query[T], column: Column) -> None:
-        self._query, self._column = query, column
+    Example:
+        >>> import pykesto
+        >>> from pykesto import col
+        >>> with pykesto.temporary() as db, db.transaction() as s:
+        ...     s.table("people")["ann"] = {"name": "Ann", "age": 40}
+        ...     query = s.table("people").query.where(col("age") >= 18).order_by("-age").limit(10)
+        ...     [row["name"] for row in query]
+        ['Ann']
+    """
 
-    def __getattr__(self, name: str) -> Callable[..., Query[T]]:
-        if name.startswith("_") or name in {"name", "desc"}:
-            raise AttributeError(name)
-        make = getattr(self._column, name)
-        return lambda *operands: self._query.where(make(*operands))
-
-    def _refuse(self, *_: object) -> Any:
-        raise TypeError(
-            f"write query.col({self._column.name!r}).ge(value), or query.where(col({self._column.name!r}) >= value)"
-        )
-
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
-    __and__ = __rand__ = __or__ = __ror__ = __invert__ = __add__ = __sub__ = __mul__ = __iter__ = _refuse
-    __hash__ = None  # type: ignore[assignment]
-
-    def __bool__(self) -> bool:
-        no_truth(f"query.col({self._column.name!r})")
-
-    def __contains__(self, item: object) -> bool:
-        no_truth(f"`in` on query.col({self._column.name!r})")
-
-
-class Query(Generic[T]):
-    """Rows or objects that meet a condition."""
-
-    _scope: Condition | None = None
-    _conditions: tuple[Condition, ...] = ()
-    _filters: tuple[Callable[[T], bool], ...] = ()
-    _order: tuple[str, ...] = ()
-    _limit: int | None = None
-    _offset = 0
-    _after: T | None = None
-
-    def __init__(self, source: Source[T], scope: Condition | None = None) -> None:
-        self._source = source
-        if scope is not None:
-            self._scope = scope
+    __slots__ = ()
 
     def _column(self, column: str | Column) -> str:
         """The column of a row that a name stands for. Descending orders begin with "-"."""
@@ -135,47 +102,8 @@ class Query(Generic[T]):
         """A column by the name that people know."""
         return column
 
-    def _with(self, **changes: Any) -> Self:
-        made = object.__new__(type(self))
-        made.__dict__ = {**self.__dict__, **changes}
-        return made
-
-    # Making a query
-
-    def col(self, name: str) -> ColumnOf[T]:
-        """A column to put a condition on: `query.col("age").ge(18)`."""
-        return ColumnOf(self, Column(name))
-
-    def where(self, *conditions: Any) -> Self:
-        """With these conditions too. A condition is made from `col(...)`, or a function of one item (a scan)."""
-        made, filters = list(self._conditions), list(self._filters)
-        for condition in conditions:
-            if isinstance(condition, Condition):
-                for operand in operands(condition):
-                    self._source.require_own(operand)
-                made.append(condition)
-            elif callable(condition) and not isinstance(condition, Column):
-                filters.append(condition)
-            else:
-                raise TypeError(f"{condition!r} is no condition: compare a column, such as col('age') >= 18")
-        return self._with(_conditions=tuple(made), _filters=tuple(filters))
-
-    def order_by(self, *columns: str | Column) -> Self:
-        """Sort by columns, "-name" descending; replaces an earlier order. "k_key" is the key."""
-        return self._with(_order=tuple(map(self._column, columns)))
-
-    def limit(self, count: int | None) -> Self:
-        return self._with(_limit=_natural(count, "limit"))
-
-    def offset(self, count: int) -> Self:
-        return self._with(_offset=_natural(count, "offset") or 0)
-
-    def after(self, item: T) -> Self:
-        """Only what comes after `item` in this query's order: the next page."""
-        return self._with(_after=item)
-
     def _at_most(self, count: int) -> Self:
-        return self._with(_limit=count if self._limit is None else min(count, self._limit))
+        return self.limit(count if self._limit is None else min(count, self._limit))
 
     # Running it
 
@@ -196,26 +124,10 @@ class Query(Generic[T]):
         """The keys, in order."""
         return [decode_key(key) for key in self._execution().all_keys()]
 
-    def count(self) -> int:
-        """How many items there are."""
-        return self._execution().count()
-
     def exists(self) -> bool:
         """Whether there is any such item."""
-        found = self if self._offset or self._after is not None else self._with(_order=())
+        found = self if self._offset or self._after is not None else self._in_order(())
         return next(iter(found._matches()), None) is not None
-
-    def dicts(self) -> list[dict[str, Any]]:
-        """The rows as plain dicts, which belong to nobody: the fastest way to read many.
-
-        Example:
-            >>> import pykesto
-            >>> with pykesto.temporary() as db, db.transaction() as s:
-            ...     s.table("people")["ann"] = {"name": "Ann", "age": 40}
-            ...     s.table("people").query.col("age").ge(18).dicts()
-            [{'name': 'Ann', 'age': 40}]
-        """
-        return self._execution().dicts()
 
     def first(self) -> T | None:
         """The first item in the query's order, or None."""
@@ -268,10 +180,10 @@ class Query(Generic[T]):
                 "search() has an order of its own: by how well a text fits",
                 hint="leave order_by() and after() out, or ask .col(...).has_words(...)",
             )
-        _natural(width, "width")
+        natural(width, "width")
         condition = Column(name_of(column)).has_words(text)
         wanted = Wanted(condition.words, condition.beginnings)
-        matches = list(self.where(condition)._with(_limit=None, _offset=0)._matches())
+        matches = list(self.where(condition)._in_full()._matches())
         values = [self._stored(*match, self._column(column)) for match in matches]
         found = zip(scores(values, wanted, self._rows_with(condition)), matches, values, strict=True)
         ranked = sorted(found, key=lambda one: (-one[0], one[1][0]))
@@ -284,7 +196,7 @@ class Query(Generic[T]):
     def _rows_with(self, condition: HasWords) -> dict[str, int]:
         """How many rows of all have each word, or one that begins so."""
         names = [*condition.words, *(f"{one}*" for one in condition.beginnings)]
-        every = self._with(_conditions=(), _filters=(), _limit=None, _offset=0)
+        every = self._of_all()
         return {name: every.where(Column(condition.column).has_words(name)).count() for name in names}
 
     def _stored(self, key: bytes, row: Row, column: str) -> Any:
@@ -362,7 +274,7 @@ class Query(Generic[T]):
             found = min if name == term else max
             return found(self._present(Column(name)), key=self._sorted_by, default=None)
         present = Column(name).ne(None)
-        best = next(iter(self._with(_order=(term,))._execution(present).matches()), None)
+        best = next(iter(self._in_order((term,))._execution(present).matches()), None)
         return None if best is None else self._value(*best, name)
 
     def _sorted_by(self, value: Any) -> bytes:
@@ -403,25 +315,8 @@ class Query(Generic[T]):
 
     # The machinery
 
-    def _condition(self) -> Condition:
-        parts = ((self._scope,) if self._scope is not None else ()) + self._conditions
-        return All() if not parts else parts[0] if len(parts) == 1 else And(parts)
-
     def _text(self) -> str:
         return " and ".join(map(str, self._conditions)) or "everything"
-
-    def _execution(self, also: Condition | None = None, *, watch: bool = True) -> Execution[T]:
-        """One run of this query, with one condition more; `watch`: the session remembers what was asked."""
-        condition = self._condition()
-        return Execution(
-            self._source,
-            condition if also is None else And((condition, also)),
-            observed=condition if watch else None,
-            filters=self._filters,
-            order=self._order,
-            window=(self._offset, self._limit),
-            after=self._after,
-        )
 
     def _matches(self) -> Iterator[Match]:
         """All that match, in order."""
@@ -463,9 +358,3 @@ class Groups(Generic[T]):
             values = (query._value(*match, column) if column else match for match in matches)
             row[name] = aggregate.of([value for value in values if value is not None], query._sorted_by)
         return row
-
-
-def _natural(count: int | None, what: str) -> int | None:
-    if count is not None and (not isinstance(count, int) or count < 0):
-        raise UsageError(f"{what} is {count!r}; it must be a whole number from 0")
-    return count
