@@ -43,7 +43,7 @@ cdef class Leaf:
 
 
 cdef struct Child:
-    const char *first  # the least entry that is in it or beyond
+    const char *first  # the term of the least entry that is in it or beyond
     int size
     uint64_t page
 
@@ -61,11 +61,11 @@ cdef class _Node:
         free(self.children)
 
     cdef int place_of(self, const char *term, Py_ssize_t size) noexcept:
-        """Which child to look in: 0 is the heir."""
+        """Which child has the first entry that is not less, or ends just before it: 0 is the heir."""
         cdef int low = 0, high = self.count, middle
         while low < high:
             middle = (low + high) >> 1
-            if bytes_order(self.children[middle].first, self.children[middle].size, term, size) <= 0:
+            if bytes_order(self.children[middle].first, self.children[middle].size, term, size) < 0:
                 low = middle + 1
             else:
                 high = middle
@@ -224,6 +224,7 @@ cdef class IndexPages:
         cdef _Node node = page_read
         cdef const unsigned char *end = at + size
         cdef int64_t page = wide_varint(&at, end), length
+        cdef Entry least
         if page < 0:
             return False
         node.heir = <uint64_t>page
@@ -234,8 +235,10 @@ cdef class IndexPages:
             page, length = wide_varint(&at, end), varint(&at, end)
             if page < 0 or length < 0 or length > end - at:
                 return False
+            if not self._put(&least, <const char *>at, length, NULL, 0):
+                return False
             node.children[node.count].page = <uint64_t>page
-            node.children[node.count].first, node.children[node.count].size = <const char *>at, <int>length
+            node.children[node.count].first, node.children[node.count].size = least.term, least.term_size
             node.count += 1
             at += length
         return True

@@ -360,6 +360,72 @@ def test_a_row_is_found_once_by_two_of_its_elements(db: Any) -> None:
         assert list(found.keys()) == ["ann"]
 
 
+def test_what_fills_many_pages_of_an_index_is_found_whole(db: Any) -> None:
+    with db.transaction() as s:
+        things = s.table("things")
+        things.create_index("text", kind="text")
+        things.create_index("tags", kind="each")
+        things.create_index("one", "two")
+        for n in range(2000):
+            things[n] = {"text": f"a boat {n % 700}", "tags": [n % 3, n], "one": n % 2, "two": n % 5}
+    settle(db)
+    expected = {
+        col("text").has_words("boat"): range(2000),
+        col("text").has_words("699"): [699, 1399],
+        col("text").has_words("69*"): [n for n in range(2000) if str(n % 700).startswith("69")],
+        col("tags").contains(1): [n for n in range(2000) if n % 3 == 1 or n == 1],
+        col("one").equals(1): range(1, 2000, 2),
+        (col("one") == 1) & (col("two") == 4): [n for n in range(2000) if n % 2 == 1 and n % 5 == 4],
+        (col("one") == 0) & (col("two") < 3): [n for n in range(2000) if n % 2 == 0 and n % 5 < 3],
+    }
+    with db.session(read_only=True) as s:
+        for condition, keys in expected.items():
+            query = s.table("things").query.where(condition)
+            assert "index" in query.explain()
+            assert (query.keys(), query.count()) == (list(keys), len(keys)), str(condition)
+
+
+def test_a_count_knows_which_entries_newer_rows_hide(database: Path) -> None:
+    question = col("n").between(100, 299)
+    with pykesto.open(database, durability="process") as db:
+        with db.transaction() as s:
+            s.table("things").create_index("n")
+            s.table("things").update({n: {"n": n} for n in range(500)})
+        db.checkpoint()
+        with db.session() as old:
+            assert old.table("things").query.where(question).count() == 200
+            with db.transaction() as s:
+                things = s.table("things")
+                things[150] = {"n": 1000}  # out of the range
+                things[400] = {"n": 200}  # into it
+                things[250] = {"n": 250, "more": 1}  # within it
+                things[600] = {"n": 299.5, "more": 1}
+                things[601] = {"n": 298.5}
+                del things[120]
+            assert count_of(db, question) == 200
+            with db.transaction() as s:
+                s.table("things")[150] = {"n": 101}  # and back
+                del s.table("things")[200]
+                del s.table("things")[601]
+            assert count_of(db, question) == 199
+            assert old.table("things").query.where(question).count() == 200
+            db.checkpoint()
+            assert old.table("things").query.where(question).count() == 200
+            with db.transaction() as s:
+                s.table("things")[299] = {"n": 0}
+            assert count_of(db, question) == 198
+        assert count_of(db, question) == 198
+
+
+def count_of(db: pykesto.Database, condition: Any) -> int:
+    """What a query counts in a session of its own: what it finds, and what a look at all rows finds."""
+    with db.session(read_only=True) as s:
+        query = s.table("things").query.where(condition)
+        found = sum(100 <= row["n"] <= 299 for row in s.table("things").values())
+        assert query.count() == len(query.keys()) == found
+        return found
+
+
 def test_an_index_serves_what_no_base_has_yet(database: Path) -> None:
     with pykesto.open(database) as db:
         with db.transaction() as s:
