@@ -36,6 +36,7 @@ class Attachment:
         self.snapshot: Callable[[], Snapshot] = store.view.snapshot
         self.commit: Callable[[Snapshot, Reads, Writes, Terms], int] = store.committer.commit
         store.on_filling = self.room.want
+        store.on_full = self.checkpointer.help
         store.on_schema = self.checkpointer.want  # queries can use an index when a base has it
 
     @property

@@ -12,7 +12,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from ..errors import CorruptionError
+from ..errors import CorruptionError, LockTimeout
 from ..failpoints import ACTIVE, hit, off
 from ..files import breathe
 from ..journal import Reader, SegmentGone
@@ -28,6 +28,8 @@ from .threads import start_daemon
 JOURNAL_BYTES = 8 << 20  # a checkpoint is due when this much follows the current base
 BATCH_BYTES = 16 << 20  # one checkpoint applies about so much of it: even a process that soon ends brings the base on
 CLOSING_PATIENCE_S = 5.0  # how long close() lets a checkpoint finish before it has it given up
+HELP_PATIENCE_S = 1.0  # how long who commits waits for another process's checkpoint when memory is full
+HELP_PAUSE_S = 1.0  # after one that came to nothing
 NO_THREAD_PAUSE_S = 1.0  # where the system gives no thread, don't ask after each commit
 LEASE_BYTES = 512 << 20  # a session keeps at most so much journal back
 LEASE_S = 3600
@@ -236,6 +238,7 @@ class Checkpointer:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._not_before = 0.0
+        self._no_help_before = 0.0
         self.last: Outcome | None = None
         store.view.when_due(JOURNAL_BYTES, self.notice)
 
@@ -254,6 +257,22 @@ class Checkpointer:
                 if self._thread is None:
                     self._not_before = time.monotonic() + NO_THREAD_PAUSE_S
         self._wanted.set()
+
+    def help(self) -> None:
+        """Called by who commits while memory is full: before more comes, a base takes some, by this thread or another.
+
+        A bulk load is held to the pace of checkpoints so. Where none can be made memory goes on growing.
+        """
+        if self._closing or time.monotonic() < self._no_help_before:
+            return
+        self._no_help_before = time.monotonic() + HELP_PAUSE_S
+        try:
+            outcome = checkpoint(self.store, self.gate, wait_s=HELP_PATIENCE_S)
+        except LockTimeout:
+            outcome = Outcome(True, "another process is at it, and was waited for")
+        if outcome.done:
+            self._no_help_before = 0.0
+            self.store.view.catch_up_with_base()
 
     def now(self, wait_s: float | None) -> Outcome:
         """Run checkpoints in this thread, until the base holds everything that was committed when it was called."""

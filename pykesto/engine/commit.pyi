@@ -18,5 +18,6 @@ class Committer:
         sync: GroupSync,
         on_schema: Callable[[], object],
         on_filling: Callable[[], object],
+        on_full: Callable[[], object],
     ) -> None: ...
     def commit(self, snapshot: Snapshot, reads: Reads, writes: Writes, terms: Terms) -> int: ...

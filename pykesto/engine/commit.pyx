@@ -48,12 +48,15 @@ cdef class Committer:
     cdef dict about  # what a commit without a note says of itself
     cdef object on_schema
     cdef object on_filling
+    cdef object on_full
     cdef uint64_t look_at
 
-    def __init__(self, View view not None, *, turn_lock, commit_lock, writer, sync, on_schema, on_filling):
-        """`on_schema()` is called after a commit that created or dropped something, `on_filling()` as a segment fills."""
+    def __init__(self, View view not None, *, turn_lock, commit_lock, writer, sync, on_schema, on_filling, on_full):
+        """`on_schema()` is called after a commit that created or dropped something, `on_filling()` as a segment fills,
+        `on_full()` after each commit while memory is full of what no base holds."""
         self.on_schema = on_schema
         self.on_filling = on_filling
+        self.on_full = on_full
         self.view = view
         self.lock = commit_lock
         self.turn = turn_lock
@@ -109,6 +112,8 @@ cdef class Committer:
             self.on_schema()
         if record.ends() >= self.look_at:
             self.look_at_segment()
+        if self.view.is_full():
+            self.on_full()
         self.view.look_whether_due()
         return 0
 

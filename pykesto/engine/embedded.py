@@ -43,6 +43,7 @@ class EmbeddedStore:
     def __init__(self, layout: Layout, *, create_missing: bool, mode: int, network: bool = False) -> None:
         self.on_schema: Callable[[], object] = lambda: None  # called when indexes or tables came or went
         self.on_filling: Callable[[], object] = lambda: None  # called when the newest segment fills
+        self.on_full: Callable[[], object] = lambda: None  # called by who commits while memory is full
         self.layout, self.mode = layout, mode
         self.pid = os.getpid()
         self.closed = False
@@ -112,6 +113,7 @@ class EmbeddedStore:
             sync=self.sync,
             on_schema=lambda: self.on_schema(),
             on_filling=lambda: self.on_filling(),
+            on_full=lambda: self.on_full(),
         )
 
     @contextmanager

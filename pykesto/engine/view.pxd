@@ -50,5 +50,6 @@ cdef class View:
     cdef int tail(self) except -1
     cdef int forget(self) except -1
     cdef bint is_swollen(self) except -1
+    cdef bint is_full(self) except -1
     cdef int note_whether_stale(self) except -1
     cdef int close_unused_bases(self) except -1

@@ -31,6 +31,7 @@ from pykesto.journal import SegmentGone
 cdef enum:
     TRIES = 100
     FORGET_AT_ONCE = 64  # rows that a session lets go of on its way
+    DOUBLINGS = 30
     NO_BASE = 0xFFFF
 
 OVERLAY_BYTES_MAX = 512 << 20  # as much as a session may keep of the journal
@@ -100,6 +101,9 @@ cdef class View:
                 if self.closed:
                     self.require_open()
                 self.catch_up()
+                if self.is_swollen():
+                    self.stale = True
+                    self.catch_up()
                 snapshot = self.take()
             finally:
                 self.leave(was)
@@ -237,7 +241,7 @@ cdef class View:
                 if self.base is None or self.base_word != word:
                     self.enter_base(word)
                     self.follow_from_base()
-                elif self.stale or self.reader is None or self.is_swollen():
+                elif self.stale or self.reader is None:
                     self.follow_from_base()
                 elif self.forgetting:
                     self.forget()
@@ -271,7 +275,7 @@ cdef class View:
         )
         # The second: never, unless a base went back.
         cdef bint gap = self.overlay is not None and self.overlay.mark.version > mark.version
-        if self.reader is None or self.overlay is None or self.stale or behind or gap or self.is_swollen():
+        if self.reader is None or self.overlay is None or self.stale or behind or gap:
             self.overlay = Overlay(mark, self.base.stamp.tables, self.live)
             self.reader = None
             self.reader = JournalReader.at(
@@ -283,7 +287,7 @@ cdef class View:
 
     cdef bint is_swollen(self) except -1:
         """Whether sessions that stay open keep more in memory than they may: their commits expire, new ones go on."""
-        if self.overlay is None or self.overlay.size_bytes <= self.overlay_bytes_max:
+        if self.overlay.size_bytes <= self.overlay_bytes_max or not self.old_bases:
             return False
         return self.base.mark.version > self.overlay.mark.version
 
@@ -299,6 +303,14 @@ cdef class View:
             self.segments.let_go_before(self.reader.segment.number)
         return 0
 
+    cdef bint is_full(self) except -1:
+        """Whether as much is in memory as may be, and no base holds it: commits come faster than bases take them."""
+        cdef Overlay overlay = self.overlay
+        base = self.base
+        if overlay is None or base is None or overlay.size_bytes <= self.overlay_bytes_max:
+            return False
+        return base.mark.version <= overlay.mark.version
+
     cdef int note_whether_stale(self) except -1:
         """After following the journal, or adding to it, to the end or not: does the overlay hold all that was read?
 
@@ -308,11 +320,13 @@ cdef class View:
         return 0
 
     cdef int forget(self) except -1:
-        """Drop from the overlay a part of what every base in use holds."""
+        """Drop from the overlay a part of what every base in use holds: twice as much for each eighth that is full."""
         if self.old_bases or self.base is None or self.overlay is None:
             return 0
         mark = self.base.mark
-        if mark.version <= self.overlay.mark.version or self.overlay.forget_some(mark, FORGET_AT_ONCE):
+        cdef Py_ssize_t full = min(8 * self.overlay.size_bytes // self.overlay_bytes_max, DOUBLINGS)
+        cdef Py_ssize_t at_once = <Py_ssize_t>FORGET_AT_ONCE << full
+        if mark.version <= self.overlay.mark.version or self.overlay.forget_some(mark, at_once):
             self.forgetting = False
         return 0
 

@@ -15,7 +15,7 @@ import pykesto
 from pykesto import CorruptionError, LockTimeout, SnapshotExpired, StorageError
 from pykesto.engine import attachments
 from pykesto.engine.content import unpack_commit
-from tests.processes import Worker, open_database, put
+from tests.processes import Worker, checkpoint, open_database, put
 
 PATIENCE_S = 60.0
 
@@ -63,7 +63,6 @@ def test_a_read_of_the_journal_that_fails_once_ends_no_session(database: Path, s
 
 def test_sessions_that_stay_open_keep_only_so_much_in_memory(database: Path) -> None:
     with pykesto.open(database, durability="process") as db:
-        view_of(db).overlay_bytes_max = 100_000
         with db.transaction() as s:
             s.table("blobs")[0] = {"content": b"first"}
         db.checkpoint()
@@ -72,7 +71,7 @@ def test_sessions_that_stay_open_keep_only_so_much_in_memory(database: Path) -> 
         for n in range(200):
             with db.transaction() as s:
                 s.table("blobs")[n + 1] = {"content": bytes(1000), "n": n}
-        assert db.stats().overlay_bytes > 100_000  # there is no newer base yet to let it go for
+        view_of(db).overlay_bytes_max = 100_000  # less than is there already
         assert db.checkpoint().done
         with db.session() as s:
             assert s.table("blobs")[200]["n"] == 199
@@ -81,6 +80,38 @@ def test_sessions_that_stay_open_keep_only_so_much_in_memory(database: Path) -> 
         with pytest.raises(SnapshotExpired):
             old.commit()
         old.close()
+
+
+def test_a_session_does_not_expire_for_what_no_other_keeps(database: Path, start_worker: Any) -> None:
+    """However much has gathered in memory by the time that a base holds it: it is let go of, bit by bit."""
+    other: Worker = start_worker()
+    other.call(open_database, database)
+    with pykesto.open(database, durability="process") as db:
+        view_of(db).overlay_bytes_max = 100_000
+        for n in range(4):
+            with db.transaction() as s:
+                blobs = s.table("blobs")
+                assert len(blobs) == 200 * n
+                blobs.update(((n, key), {"content": bytes(1000)}) for key in range(200))
+                other.call(checkpoint)
+        with db.session() as s:
+            assert len(s.table("blobs")) == 800
+        other.call(checkpoint)
+        for _ in range(2):  # the first finds the new base
+            with db.session() as s:
+                assert len(s.table("blobs")) == 800
+        assert db.stats().overlay_bytes < 100_000
+
+
+def test_who_commits_faster_than_bases_take_it_waits_for_them(database: Path) -> None:
+    with pykesto.open(database, durability="process") as db:
+        view_of(db).overlay_bytes_max = 300_000
+        db._attached().checkpointer.notice = lambda: None  # no other checkpoints than those that it helps with
+        for n in range(30):
+            with db.transaction() as s:
+                s.table("blobs").update(((n, key), {"content": b"x" * 1000}) for key in range(50))
+            assert db.stats().overlay_bytes < 500_000
+        assert len(db.session().table("blobs")) == 1500
 
 
 def test_a_checkpoint_of_this_process_is_waited_for_however_long_it_takes(database: Path) -> None:
