@@ -18,6 +18,15 @@
 #define HELD_BESIDE 0
 #endif
 
+/* Let go of all attributes, and begin anew, in a dict. */
+static int held_begin_apart(PyObject *obj)
+{
+    PyObject *dict = PyDict_New();
+    int failed = dict == NULL ? -1 : PyObject_GenericSetDict(obj, dict, NULL);
+    Py_XDECREF(dict);
+    return failed;
+}
+
 #if HELD_BESIDE
 
 static inline PyDictKeysObject *held_keys(PyTypeObject *cls)
@@ -109,13 +118,8 @@ static int held_begin(PyObject *obj)
     size_t room, size, prefix;
     unsigned char *block;
     int at;
-    if (!held_room(Py_TYPE(obj))) {
-        int failed;
-        dict = PyDict_New();
-        failed = dict == NULL ? -1 : PyObject_GenericSetDict(obj, dict, NULL);
-        Py_XDECREF(dict);
-        return failed;
-    }
+    if (!held_room(Py_TYPE(obj)))
+        return held_begin_apart(obj);
     /* As for any new object: the fewer names a class turns out to need, the less room is left for others. */
     if (keys->dk_usable > 1)
         keys->dk_usable--;
@@ -232,10 +236,7 @@ static int become(PyObject *obj, PyObject *cls)
 
 static int held_begin(PyObject *obj)
 {
-    PyObject *dict = PyDict_New();
-    int failed = dict == NULL ? -1 : PyObject_GenericSetDict(obj, dict, NULL);
-    Py_XDECREF(dict);
-    return failed;
+    return held_begin_apart(obj);
 }
 
 /* The object's dict, borrowed from it. */
