@@ -18,7 +18,7 @@ from ..files import breathe
 from ..journal import Reader, SegmentGone
 from ..store import Row
 from .base import BaseBuilder, Stopped
-from .content import changes_schema, take_newest, unpack_commit
+from .content import take_newest
 from .control import Pins, base_of
 from .embedded import EmbeddedStore
 from .manifest import Manifest, Mark, Stamp, read_manifest, read_stamp, write_manifest
@@ -193,11 +193,8 @@ class _Checkpoint:
         """
         rows: dict[str, dict[bytes, Row | None]] = {}
         for record in reader.read_to(self.store.state, until=until):
-            commit = unpack_commit(record.payload)
-            if changes_schema(commit, schema.known):
-                schema.apply(commit.schema, commit.rows)
+            take_newest(rows, schema, record)
             self.commits += 1
-            take_newest(rows, commit, record.number)
             if self.commits % _AT_ONCE == 0:
                 breathe()
             if reader.position - least >= BATCH_BYTES:
@@ -267,12 +264,12 @@ class Checkpointer:
             return
         self._no_help_before = time.monotonic() + HELP_PAUSE_S
         try:
-            outcome = checkpoint(self.store, self.gate, wait_s=HELP_PATIENCE_S)
+            if not checkpoint(self.store, self.gate, wait_s=HELP_PATIENCE_S).done:
+                return
         except LockTimeout:
-            outcome = Outcome(True, "another process is at it, and was waited for")
-        if outcome.done:
-            self._no_help_before = 0.0
-            self.store.view.catch_up_with_base()
+            pass  # another process is at it, and was waited for
+        self._no_help_before = 0.0
+        self.store.view.catch_up_with_base()
 
     def now(self, wait_s: float | None) -> Outcome:
         """Run checkpoints in this thread, until the base holds everything that was committed when it was called."""

@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict
 
 from pykesto._stored cimport stored
+from pykesto.journal.records cimport Record
 
 from pykesto.errors import CorruptionError, UsageError
 from pykesto.store import KEY_BYTES_MAX as _KEY_BYTES_MAX
@@ -266,12 +267,15 @@ cpdef bint changes_schema(Commit commit, dict known) except -1:
     return False
 
 
-def take_newest(dict newest not None, Commit commit not None, uint64_t number):
-    """Into table -> key -> `Row` or None (deleted), put what the commit `number` wrote."""
+def take_newest(dict newest not None, schema not None, Record record not None):
+    """Into table -> key -> `Row` or None (deleted), and into the schema, put what a record of the journal holds."""
+    cdef Commit commit = unpack_commit(record.payload)
     cdef dict rows
+    if changes_schema(commit, schema.known):
+        schema.apply(commit.schema, commit.rows)
     for table, images in commit.rows.items():
         rows = newest.get(table)
         if rows is None:
             rows = newest[table] = {}
         for key, image in (<dict>images).items():
-            rows[key] = None if image is None else stored(number, <bytes>image)
+            rows[key] = None if image is None else stored(record.number, <bytes>image)

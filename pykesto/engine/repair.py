@@ -16,7 +16,7 @@ from ..store import Row
 from .attachments import Attachment
 from .base import Base, BaseBuilder
 from .check import Report, check, is_stamped, opened, problems_of
-from .content import take_newest, unpack_commit
+from .content import take_newest
 from .embedded import EmbeddedStore
 from .guard import unpack_row
 from .manifest import Manifest, Mark, Stamp, read_manifest, read_stamp, remove_stamp, write_manifest
@@ -106,9 +106,7 @@ class _Repair:
         rows: Found = {}
         schema = Schema(stamp.tables)
         for record in reader.read_to(self.store.state):
-            commit = unpack_commit(record.payload)
-            schema.apply(commit.schema, commit.rows)
-            take_newest(rows, commit, record.number)
+            take_newest(rows, schema, record)
         return rows, schema, Mark(reader.number, reader.position, reader.crc)
 
     def _go_on_from(self, source: int, builder: BaseBuilder) -> Stamp:
