@@ -29,13 +29,6 @@ cdef Py_ssize_t take_long_row_size(Reader *source, int byte) except -1:
     return n
 
 
-cdef struct Column:
-    const unsigned char *name
-    Py_ssize_t name_size
-    Py_ssize_t at
-    Py_ssize_t end
-
-
 cdef inline int take_column(Reader *source, Column *column) except -1:
     cdef Py_ssize_t size
     column.name_size = take_row_size(source)
@@ -55,18 +48,48 @@ cdef bytes bytes_in(Reader *source, Column *column):
     return PyBytes_FromStringAndSize(<const char *>source.at + column.at, column.end - column.at)
 
 
-cdef bytes column_of(const char *image, Py_ssize_t size, const char *name, Py_ssize_t name_size):
+cdef Py_ssize_t next_column(const char *image, Py_ssize_t size, Py_ssize_t at, Column *column) except -1:
+    cdef const unsigned char *begin = <const unsigned char *>image + at
+    cdef Py_ssize_t left = size - at, name_size, value_size
+    if left > 1 and begin[0] < 0x80 and begin[0] + 1 < left:
+        name_size = begin[0]
+        value_size = begin[1 + name_size]
+        if value_size < 0x80 and name_size + value_size + 2 <= left:
+            column.name, column.name_size = begin + 1, name_size
+            column.at = at + name_size + 2
+            column.end = column.at + value_size
+            return column.end
+    return next_long_column(image, size, at, column)
+
+
+cdef Py_ssize_t next_long_column(const char *image, Py_ssize_t size, Py_ssize_t at, Column *column) except -1:
+    """One whose sizes take several bytes, or are damaged."""
     cdef Reader source
-    cdef Column column
     open_reader(&source, image, size, None)
+    source.pos = at
     try:
-        while source.pos < size:
-            take_column(&source, &column)
-            if column.name_size == name_size and memcmp(column.name, name, name_size) == 0:
-                return bytes_in(&source, &column)
+        take_column(&source, column)
     except _Fault as fault:
         raise CodecError(f"a row is damaged: {fault}") from None
-    return None
+    return source.pos
+
+
+cdef bint find_in(
+    const char *image, Py_ssize_t size, const char *name, Py_ssize_t name_size, Column *column
+) except -1:
+    cdef Py_ssize_t at = 0
+    while at < size:
+        at = next_column(image, size, at, column)
+        if column.name_size == name_size and memcmp(column.name, name, name_size) == 0:
+            return True
+    return False
+
+
+cdef bytes column_of(const char *image, Py_ssize_t size, const char *name, Py_ssize_t name_size):
+    cdef Column column
+    if not find_in(image, size, name, name_size, &column):
+        return None
+    return PyBytes_FromStringAndSize(image + column.at, column.end - column.at)
 
 
 cdef bytes image_of(row, reference):

@@ -18,6 +18,12 @@
 #define HELD_BESIDE 0
 #endif
 
+/* What a class, or one above it, has under a name, borrowed; NULL, without an error, if there is nothing. */
+static inline PyObject *held_in_class(PyObject *cls, PyObject *name)
+{
+    return _PyType_Lookup((PyTypeObject *)cls, name);
+}
+
 /* Let go of all attributes, and begin anew, in a dict. */
 static int held_begin_apart(PyObject *obj)
 {
@@ -205,6 +211,35 @@ static int held_set(PyObject *obj, PyObject *name, PyObject *value)
     return failed;
 }
 
+/* As held_set, of a name that may be at `place`, which is set to where it is; -1: not known. */
+static int held_put(PyObject *obj, PyObject *name, PyObject *value, Py_ssize_t *place)
+{
+    PyDictValues *values = held_beside(obj);
+    PyDictKeysObject *keys;
+    if (values == NULL)
+        return held_set(obj, name, value);
+    keys = held_keys(Py_TYPE(obj));
+    if (*place < 0 || *place >= keys->dk_nentries || held_name(keys, *place) != name)
+        *place = held_place(keys, name);
+    if (*place < 0 || values->values[*place] != NULL)
+        return held_set(obj, name, value);
+    Py_INCREF(value);
+    values->values[*place] = value;
+    _PyDictValues_AddToInsertionOrder(values, *place);
+    return 0;
+}
+
+/* Whether there is any. */
+static int holds_any(PyObject *obj)
+{
+    PyDictValues *values = held_beside(obj);
+    PyObject *dict;
+    if (values != NULL)
+        return ((unsigned char *)values)[-2] != 0;
+    dict = held_apart(obj);
+    return dict != NULL && PyDict_GET_SIZE(dict) != 0;
+}
+
 static int held_del(PyObject *obj, PyObject *name)
 {
     PyObject *dict, *descriptor = _PyType_Lookup(Py_TYPE(obj), name);
@@ -263,6 +298,17 @@ static int held_set(PyObject *obj, PyObject *name, PyObject *value)
 {
     PyObject *dict = held_dict(obj);
     return dict == NULL ? -1 : PyDict_SetItem(dict, name, value);
+}
+
+static int held_put(PyObject *obj, PyObject *name, PyObject *value, Py_ssize_t *place)
+{
+    return held_set(obj, name, value);
+}
+
+static int holds_any(PyObject *obj)
+{
+    PyObject *dict = held_dict(obj);
+    return dict == NULL ? -1 : PyDict_GET_SIZE(dict) != 0;
 }
 
 static int held_del(PyObject *obj, PyObject *name)

@@ -46,6 +46,12 @@ cpdef bytes new_id(Py_ssize_t number):
     return PyBytes_FromStringAndSize(<char *>out, 16)
 
 
+cdef Py_ssize_t hinted(bytes id) noexcept:
+    """The number of the class that an id hints at."""
+    cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(id)
+    return (at[6] & 0xF) << 8 | at[7] if PyBytes_GET_SIZE(id) == 16 and at[6] >> 4 == 7 else unhinted_
+
+
 cdef bytes key_of_id(bytes id):
     """The encoded key of an id: that of the UUID."""
     cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(id)

@@ -32,8 +32,8 @@ cdef class Space:
     cdef Session session
     cdef set keys  # of the objects that this epoch of the session read
     cdef long keys_epoch
-    cdef list shells, kinds
-    cdef dict names, current
+    cdef list shells, kinds, layouts
+    cdef dict columns, current
     cdef public long epoch
     cdef public long loads  # objects that were read one by one, because they were touched
     cdef public object loads_max
@@ -49,7 +49,7 @@ cdef class Space:
         self.session, self.keys_epoch = session, -1
         self._changed, self._known, self._sent = {}, {}, {}
         self.sweep_at = 1024
-        self.shells, self.names = catalog.shells, catalog.names
+        self.shells, self.layouts, self.columns = catalog.shells, catalog.layouts, catalog.columns
         self.kinds, self.current = catalog._kinds, catalog.current
         self.reference = Reference(self)
         self.may_name = not session._options.read_only
@@ -80,7 +80,7 @@ cdef class Space:
 
     def part_with(self, Stored obj not None):
         """Let no other object that was read refer to this one any more: what the id means is another object then."""
-        others = [other for other in self.everyone() if holds(attributes_of(other).values(), obj)]
+        others = [other for other in self.everyone() if holds(held_of(other).values(), obj)]
         for other in others:
             if other is not obj and (<Stored>other)._k_state != clean_:
                 raise UsageError(f"{other!r} has changes, and refers to {obj!r}", hint="commit first")
@@ -99,11 +99,8 @@ cdef class Space:
         return self.ghost(reference) if found is None else found
 
     cdef Stored ghost(self, bytes id):
-        cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(id)
-        cdef Py_ssize_t number = UNHINTED
+        cdef Py_ssize_t number = hinted(id)
         cdef object shell = None
-        if PyBytes_GET_SIZE(id) == 16 and at[6] >> 4 == 7:
-            number = (at[6] & 0xF) << 8 | at[7]
         if number < len(self.shells):
             shell = self.shells[number]
         if shell is None:
@@ -144,8 +141,7 @@ cdef class Space:
                     f"{obj!r} was not read before its session ended",
                     hint="read what is needed while the session is open",
                 )
-            obj._k_awake, obj._k_kept = True, False
-            settle(obj)
+            rouse(obj)
             return
         self.loads += 1
         if self.loads_max is not None and self.loads > self.loads_max:
@@ -177,12 +173,11 @@ cdef class Space:
         if self._sent and self._sent.pop(obj._k_key, row.image) != row.image:
             obj._k_version = None  # the commit merged it with what another made of it
         if obj._k_kept and obj._k_version == row.version:
-            obj._k_awake, obj._k_kept = True, False
-            settle(obj)
+            rouse(obj)
         else:
             self.fill(obj, row.image, row.version)
 
-    def read(self, bytes id not None, row):
+    cpdef Stored read(self, bytes id, Row row):
         """The object of a row of the snapshot that was asked for, filled."""
         cdef Stored obj = self.known(id)
         if obj is None:
@@ -191,16 +186,31 @@ cdef class Space:
             self.awaken(obj, row)
         return obj
 
+    cpdef Stored item(self, bytes key, Row row):
+        """The object of a row that a query found; None if the session deleted it."""
+        cdef bytes id = id_of_key(key)
+        cdef Stored obj = self.known(id)
+        if obj is None:
+            obj = self.ghost(id)
+        elif obj._k_state != clean_:
+            return None if obj._k_state == deleted_ else obj
+        if not obj._k_awake:
+            self.awaken(obj, row)
+        return obj
+
     cpdef fill(self, Stored obj, bytes image, version):
         """Give an object the attributes of a packed row."""
-        cdef dict columns = decode_row(image, self)
-        self.take_class(obj, columns.pop(SCOPE))
+        cdef Layout layout = self.layout_of(obj, image)
+        if (<object>type(obj))._k_class is not layout.cls:  # which the object was not told rightly
+            become(obj, shell_of(layout.cls))
         self.strip(obj)
-        self.unpack(obj, columns)
-        obj._k_version, obj._k_kept, obj._k_awake = version, False, True
-        settle(obj)
+        self.unpack(obj, image, layout)
+        obj._k_layout, obj._k_version = layout, version
+        obj._k_awake, obj._k_kept = True, False
+        if type(obj) is not layout.cls:
+            become(obj, layout.cls)
         self.hold(obj, PyBytes_GET_SIZE(image))
-        if (<object>type(obj))._k_watches_loads:
+        if layout.watched:
             self.filled(obj)
 
     def filled(self, obj):
@@ -220,44 +230,82 @@ cdef class Space:
             if oldest._k_state == clean_ and oldest._k_awake and not is_shared(oldest):
                 self.unload(oldest)
 
-    cdef strip(self, Stored obj):
+    cdef int strip(self, Stored obj) except -1:
         """Take the stored attributes of an object away; what was read out of it can't be changed any more."""
-        cdef dict old = attributes_of(obj)
+        cdef dict old = held_of(obj) if holds_any(obj) else None
+        obj._k_late, obj._k_waiting = None, 0
         held_begin(obj)
-        if not old:
-            return
+        if old is None:
+            return 0
         detach(old.values())
         for name, value in old.items():
             if is_own(<str>name):
                 held_set(obj, name, value)
+        return 0
 
-    cdef take_class(self, Stored obj, Py_ssize_t number):
-        """Give an object the class of that number, which is not always what its id told."""
+    cdef Layout layout_of(self, Stored obj, bytes image):
+        """What a row makes of an object: of the class that its id hints at, as nearly always, or another."""
+        cdef Py_ssize_t number = hinted(obj._k_key)
+        cdef Py_ssize_t size
+        if number < len(self.layouts):
+            found = self.layouts[number]
+            if found is not None:
+                size = PyBytes_GET_SIZE((<Layout>found).begin)
+                if size <= PyBytes_GET_SIZE(image):
+                    if memcmp(PyBytes_AS_STRING(image), PyBytes_AS_STRING((<Layout>found).begin), size) == 0:
+                        return <Layout>found
+        return self.layout_by_name(image)
+
+    cdef Layout layout_by_name(self, bytes image):
+        cdef Column column
+        if not find_in(PyBytes_AS_STRING(image), PyBytes_GET_SIZE(image), &SCOPE_BYTE, 1, &column):
+            raise CodecError("a row of an object names no class")
+        cdef Py_ssize_t number = value_of(PyBytes_AS_STRING(image) + column.at, column.end - column.at, None)
         cdef object kind = self.kinds[number] if 0 <= number < len(self.kinds) else self._catalog.kind(number)
-        cdef object cls = kind.resolved
-        if cls is None:
-            cls = kind.cls
-        if (<object>type(obj))._k_class is not cls:  # which the object was not told rightly
-            become(obj, shell_of(cls))
-        obj._k_kind = kind
+        if self.layouts[number] is None:
+            self.layouts[number] = Layout(kind, self._catalog.name)
+        return self.layouts[number]
 
-    cdef unpack(self, Stored obj, dict columns):
-        """Give an object the attributes of a row."""
-        cdef dict names = self.names
-        cdef object cls = (<object>type(obj))._k_class
-        renamed, weak = cls._k_renamed, cls._k_weak
-        for column, value in columns.items():
-            name = names.get(column)
-            if name is None:
-                name = self._catalog.name(column)
-            if renamed:
-                name = renamed.get(name, name)
-            if weak and name in weak:
+    cdef int unpack(self, Stored obj, bytes image, Layout layout) except -1:
+        """Give an object the attributes of a row; those that may wait, of one that has no changes, wait."""
+        cdef const char *begin = PyBytes_AS_STRING(image)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(image), at = 0, missing = layout.initials
+        cdef bint may_wait = obj._k_state == clean_
+        cdef Column column
+        cdef Slot slot
+        while at < size:
+            at = next_column(begin, size, at, &column)
+            if is_scope(&column):
+                continue
+            slot = layout.slot(&column)
+            missing -= slot.initial
+            if slot.late and may_wait and column.at < column.end and <unsigned char>begin[column.at] >= FIRST_LATE:
+                obj._k_waiting += 1
+                continue
+            value = value_of(begin + column.at, column.end - column.at, self)
+            if slot.weak:
                 value = self.strong(value)
-            held_set(obj, name, tracked(value, obj) if type(value) in HOLDERS else value)
-        for name, default, factory in cls._k_initial:
-            if held_get(obj, name) is NULL:  # stored before the attribute was declared
-                held_set(obj, name, default if factory is None else tracked(factory(), obj))
+            if type(value) in HOLDERS:
+                value = tracked(value, obj)
+            held_put(obj, slot.name, value, &slot.place)
+        if obj._k_waiting:
+            obj._k_late = image
+        if missing > 0:  # stored before the attribute was declared
+            self.put_initial(obj, layout)
+        return 0
+
+    cdef int put_initial(self, Stored obj, Layout layout) except -1:
+        """Give an object the defaults of what its row lacks."""
+        cdef Column column
+        for name, default, factory in layout.cls._k_initial:
+            if held_get(obj, name) is not NULL:
+                continue
+            if obj._k_late is not None:
+                stored = self.columns.get(layout.cls._k_stored.get(name, name))
+                if stored is not None and has_column(obj._k_late, (<str>stored).encode()):
+                    continue
+            held_set(obj, name, default if factory is None else tracked(factory(), obj))
+        return 0
 
     def settle_changed(self, version):
         """All changes are in the commit of that number."""
@@ -343,6 +391,7 @@ cdef class Space:
             self.wake(obj)
         if obj._k_state == clean_:
             self._session._begin()
+            complete(obj)
             obj._k_state = dirty_
             self._changed[obj._k_key] = obj
 
@@ -394,10 +443,11 @@ cdef class Space:
 
     cpdef bytes pack(self, Stored obj):
         """The object as a row; what it refers to is added on the way."""
-        cdef dict columns = {}, stored = self._catalog.columns
+        cdef dict columns = {}, stored = self.columns
+        complete(obj)
         cdef object cls = (<object>type(obj))._k_class
         cdef object kind = self.current.get(cls)
-        if kind is None or (obj._k_kind is not None and obj._k_kind is not kind):
+        if kind is None or (obj._k_layout is not None and obj._k_layout.kind is not kind):
             kind = self._catalog.kind_of(obj._k_kind, cls, add=self.may_name)
         cdef object transient = cls._k_transient, names = cls._k_stored, weak = cls._k_weak
         cdef Py_ssize_t at = 0

@@ -7,6 +7,12 @@ cpdef bint is_own(str name):
 
 cpdef dict attributes_of(Stored obj):
     """The attributes of an object, in a dict of their own. To look into `__dict__` would make reading slower ever after."""
+    complete(obj)
+    return held_of(obj)
+
+
+cdef dict held_of(Stored obj):
+    """Those that are made."""
     cdef dict found = {}
     cdef Py_ssize_t at = 0
     cdef PyObject *name
@@ -21,6 +27,21 @@ def put_attribute(Stored obj not None, str name not None, value):
     held_set(obj, name, value)
 
 
+def get_dict(Stored self not None):
+    """`__dict__` of persistent objects: with all attributes in it."""
+    complete(self)
+    return PyObject_GenericGetDict(self, NULL)
+
+
+def set_dict(Stored self not None, dict value not None):
+    """`obj.__dict__ = ...`"""
+    complete(self)
+    PyObject_GenericSetDict(self, value, NULL)
+
+
+DICT = property(get_dict, set_dict)
+
+
 cdef class Stored:
     """The state of a persistent object, beside its attributes."""
 
@@ -33,17 +54,19 @@ cdef class Stored:
     cdef int _k_size  # bytes that are counted for it in the cache
     cdef public object _k_version
     cdef public dict _k_given  # of one that is transient: the attributes that were not left to their defaults
-    cdef public object _k_kind  # what the catalog knows of the stored class, of what was read
+    cdef Layout _k_layout  # of what was read: what its row's columns are
+    cdef bytes _k_late  # the row, as long as attributes are still to be made of it
+    cdef short _k_waiting  # how many
 
     def __cinit__(self):
+        cdef PyObject *initial = held_in_class(<object>type(self), INITIAL)
+        if initial is NULL:
+            raise TypeError(f"{type(self).__name__} is no persistent class")
+        if <object>initial is None:  # what is not read yet needs no room for attributes
+            return
         self._k_awake = True
-        cls = <object>type(self)
-        cdef tuple initial = cls._k_initial
-        if cls._k_class is cls:  # what is not read yet needs no room for attributes
-            held_begin(self)
-        if cls._k_starts_bare:  # its own __init__ may ask for what is not there yet
-            become(self, shell_of(cls))
-        for name, value, factory in initial:
+        held_begin(self)
+        for name, value, factory in <tuple?><object>initial:
             PyObject_GenericSetAttr(self, name, value if factory is None else factory())
 
     def __init__(self, **attributes):
@@ -58,8 +81,11 @@ cdef class Stored:
                 others.append((name, value))
         for name, value in others or ():
             set_attribute(self, name, value)
-        if others is not None or (<object>type(self))._k_required:
-            settle(self, removed=others is not None)
+
+    @property
+    def _k_kind(self):
+        """What the catalog knows of the class that an object was read as; None of one that was not."""
+        return None if self._k_layout is None else self._k_layout.kind
 
     def _k_touch(self):
         """Before a change of this object, or of a container in it."""
@@ -76,28 +102,18 @@ cdef inline bint is_late(Stored obj) except -1:
     return obj._k_space is None and (<object>type(obj))._k_added is not None
 
 
-cdef inline bint has_all(Stored obj, names) except -1:
-    """Whether every one of these attributes is there."""
-    for name in names:
-        if held_get(obj, name) is NULL:
-            return False
-    return True
+cdef int rouse(Stored obj) except -1:
+    """Have an object, whose attributes are those of the snapshot, be of its class."""
+    obj._k_awake, obj._k_kept = True, False
+    cls = (<object>type(obj))._k_class
+    if type(obj) is not cls:
+        become(obj, cls)
+    return 0
 
 
 def have_places_of(cls, shell):
     """Let objects go between a class and its shell, which has no objects yet, with all their attributes."""
     held_alike(cls, shell)
-
-
-def settle(Stored obj not None, bint removed=False):
-    """Make an object that is awake an instance of its class, or of the shell if a declared attribute is missing.
-
-    `removed`: not only those may be missing that have no default.
-    """
-    cls = (<object>type(obj))._k_class
-    wanted = cls if has_all(obj, cls._k_attributes if removed else cls._k_required) else shell_of(cls)
-    if wanted is not type(obj):
-        become(obj, wanted)
 
 
 cpdef object shell_of(cls):
@@ -117,11 +133,7 @@ def get_attribute(Stored self not None, str name not None):
         if self._k_space is None:
             raise UsageError(f"{self!r} was detached before it was read")
         self._k_space.wake(self)
-    if type(self) is cls:
-        return getattr(self, name)
-    if name in cls._k_attributes and held_get(self, name) is NULL:
-        raise AttributeError(f"{cls.__name__} object has no attribute {name!r}", name=name, obj=self)
-    return PyObject_GenericGetAttr(self, name)
+    return getattr(self, name)
 
 
 def set_attribute(Stored self not None, str name not None, value):
@@ -138,15 +150,12 @@ def set_attribute(Stored self not None, str name not None, value):
         if value is UNSET:
             if held_get(self, name) is not NULL:
                 held_del(self, name)
-                settle(self, removed=True)
             if self._k_given is not None:
                 self._k_given.pop(name, None)
         else:
             PyObject_GenericSetAttr(self, name, value)
             if self._k_given is not None:
                 self._k_given[name] = value
-        if self._k_awake and type(self) is not (<object>type(self))._k_class:
-            settle(self, removed=True)
         return
     space.touch(self)
     found = held_get(self, name)
@@ -160,8 +169,6 @@ def set_attribute(Stored self not None, str name not None, value):
         PyObject_GenericSetAttr(self, name, value)
         if type(old) in TRACKED:
             detach([old])
-        if type(self) is not (<object>type(self))._k_class:
-            settle(self, removed=True)
 
 
 def delete_attribute(Stored self not None, str name not None):
@@ -171,4 +178,3 @@ def delete_attribute(Stored self not None, str name not None):
         raise AttributeError(f"{type(self).__name__} object has no attribute {name!r}", name=name, obj=self)
     self._k_touch()
     held_del(self, name)
-    settle(self, removed=True)

@@ -75,13 +75,14 @@ class Catalog:
         self.names: dict[str, str] = {}  # column -> attribute
         self.current: dict[type[Persistent], Kind] = {}  # what objects of a class are stored as from now on
         self.shells: list[Any] = []  # by number of the class: what objects not yet read are made of
+        self.layouts: list[Any] = []  # likewise: what rows become
         on_change(self)
 
     def forget_classes(self) -> None:
         """Classes were defined: what was unknown may be known now."""
         for kind in self._kinds:
             kind.resolved = None
-        self.shells[:] = [None] * len(self.shells)
+        self.shells[:] = self.layouts[:] = [None] * len(self.shells)
         self.current.clear()
 
     # Reading
@@ -119,6 +120,7 @@ class Catalog:
         self._kinds.append(kind)
         self._kind_of[name, versions] = kind
         self.shells.append(None)
+        self.layouts.append(None)
 
     def name(self, column: str) -> str:
         """The attribute that a column is of."""

@@ -15,14 +15,17 @@ from ..query import Column, Condition
 from ..query._ranges import KEY_COLUMNS, encoded_at
 from ..query.expressions import AmongReferences, And, InRanges, Test
 from ..store import SCOPE_COLUMN
-from ._objects import UNSTORED, Stored, freeze
+from ._objects import UNSTORED, Attribute, Stored, freeze
 
 STEP = "\x1f"  # in a column's name: what follows is an attribute of the object referred to
 _FEW = 64  # so many references are looked up in an index, each by itself
 
 
-class AttributeColumn(Column):
-    """An attribute of a class in conditions. An attribute of it is one of the object that it refers to."""
+class AttributeColumn(Column, Attribute):
+    """An attribute of a class in conditions. An attribute of it is one of the object that it refers to.
+
+    To an object that has nothing of its name it gives what is still to be made of the object's row.
+    """
 
     __slots__ = ()
     __hash__: ClassVar[None]

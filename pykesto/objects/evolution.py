@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..query import Query
 from ..query.expressions import InRanges
 from ..store import SCOPE_COLUMN
-from ._objects import attributes_of, is_own, put_attribute, tracked
+from ._objects import attributes_of, complete, is_own, put_attribute, tracked
 from .catalog import needs_upgrade
 from .persistent import Persistent
 
@@ -52,6 +52,7 @@ def bring_up_to_date(space: ObjectSpace, obj: Persistent) -> bool:
     cls, kind = type(obj)._k_class, obj._k_kind
     if kind is None or not needs_upgrade(kind, cls):
         return False
+    complete(obj)
     obj._k_space = None  # nobody needs to hear of these changes
     try:
         for base in reversed([base for base in cls.__mro__ if issubclass(base, Persistent)]):

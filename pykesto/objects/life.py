@@ -6,7 +6,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..errors import ConcurrencyConflict, Conflict, UsageError
-from ._objects import CLEAN, DETACHED, STATES, attributes_of, is_own
+from ._objects import CLEAN, DETACHED, STATES, attributes_of, complete, is_own
 from .persistent import Persistent
 from .registry import resolve
 
@@ -85,6 +85,7 @@ def detach(space: ObjectSpace, obj: Persistent) -> None:
     if obj._k_state != CLEAN:
         raise UsageError(f"{obj!r} has changes that are not committed", hint="commit, or s.refresh() it, first")
     obj._k_load()
+    complete(obj)
     space.part_with(obj)
     space.forget(obj._k_key or b"")
     obj._k_space, obj._k_state = None, DETACHED

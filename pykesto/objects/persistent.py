@@ -1,8 +1,8 @@
 """Persistent classes: plain Python objects whose attributes are stored.
 
 An object that was read has its attributes where any object has them, and its class has nothing that a plain class has
-not: a read costs what it costs on any object. Until then, and while a declared attribute is missing, it is of its
-class's shell, which loads at the first touch. Setting an attribute goes through `__setattr__`, which tells the session.
+not: a read costs what it costs on any object. Until then it is of its class's shell, which loads at the first touch.
+Setting an attribute goes through `__setattr__`, which tells the session.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ..query.expressions import stand_for_references
 from ..tokens import OBJECTS, Edited, pack_token
 from ._objects import (
     CLEAN,
+    DICT,
     STATES,
     Reference,
     Stored,
@@ -69,6 +70,7 @@ class Persistent(Stored):
     """
 
     __slots__ = ("__dict__",)
+    __dict__ = DICT  # type: ignore[assignment]
 
     _k_class: ClassVar[type[Persistent]]
     _k_name: ClassVar[str] = ""
@@ -77,8 +79,6 @@ class Persistent(Stored):
     _k_versions: ClassVar[tuple[tuple[str, int], ...]] = ()  # above 1, of the class and those above it, by stored name
     _k_attributes: ClassVar[dict[str, Field]] = {}
     _k_initial: ClassVar[tuple[tuple[str, Any, Callable[[], Any] | None], ...]] = ()
-    _k_required: ClassVar[tuple[str, ...]] = ()  # declared, without a default
-    _k_starts_bare: ClassVar[bool] = False
     _k_awaits_decorator: ClassVar[bool] = False
     _k_transient: ClassVar[frozenset[str]] = frozenset()
     _k_stored: ClassVar[dict[str, str]] = {}  # attributes that are stored under a former name
@@ -119,7 +119,6 @@ class Persistent(Stored):
             issubclass(above, Persistent) and hasattr(above, "__dataclass_fields__") for above in cls.__mro__[1:]
         )
         cls._k_declare(dict(declared(cls)))
-        cls._k_starts_bare = bool(cls._k_required) and cls.__init__ is not Stored.__init__
         formerly = (formerly,) if isinstance(formerly, str) else tuple(formerly)
         cls._k_names = (cls._k_name, *formerly)
         cls._k_extent = extent
@@ -141,7 +140,6 @@ class Persistent(Stored):
         every |= own
         cls._k_attributes = every
         cls._k_initial = tuple((n, f.default, f.default_factory) for n, f in every.items() if f.has_default)
-        cls._k_required = tuple(n for n, f in every.items() if not f.has_default)
         cached = {n for base in cls.__mro__ for n, of in base.__dict__.items() if isinstance(of, cached_property)}
         cls._k_transient = frozenset(n for n, f in every.items() if f.transient) | cached
         cls._k_weak = frozenset(n for n, f in every.items() if f.weak)
@@ -190,8 +188,7 @@ class Persistent(Stored):
             "__qualname__": cls.__qualname__,
             "__doc__": cls.__doc__,
             "_k_shell_of": cls,
-            "_k_initial": (),
-            "_k_starts_bare": False,
+            "_k_initial": None,
         }
         # Made below Persistent and then put below its class, whose __init_subclass__ is about classes of the user's.
         shell = type.__new__(type(cls), cls.__name__, (Persistent,), inside)

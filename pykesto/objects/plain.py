@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, overload
 
 from ..errors import UsageError
-from ._objects import is_own, set_attribute, tracked
+from ._objects import DICT, is_own, set_attribute, tracked
 from .fields import UNSET, Field
 from .persistent import Persistent
 
@@ -58,6 +58,7 @@ def persistent(cls: Any = None, /, **told: Any) -> Any:
         "__doc__": cls.__doc__,
         "__eq__": object.__eq__,
         "__hash__": object.__hash__,
+        "__dict__": DICT,
         **fields,
     }
     if any("__setattr__" in above.__dict__ for above in base.__mro__[:-1]):

@@ -355,13 +355,6 @@ class ObjectSpace(Space):
         resolved = self.resolver().condition(condition)
         return [self.id_of(key) for key, _ in Query(self, resolved)._matches()]
 
-    def item(self, key: bytes, row: Row) -> Any:
-        id = self.id_of(key)
-        known: Any = self.known(id)
-        if known is not None and known._k_state != CLEAN:
-            return None if known._k_state == DELETED else known
-        return self.read(id, row)
-
     def value(self, encoded: bytes) -> Any:
         return decode(encoded, self)
 
