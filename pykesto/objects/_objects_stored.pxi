@@ -174,6 +174,7 @@ def set_attribute(Stored self not None, str name not None, value):
 def delete_attribute(Stored self not None, str name not None):
     """`__delattr__` of persistent objects."""
     self._k_load()
+    complete(self)
     if held_get(self, name) is NULL:
         raise AttributeError(f"{type(self).__name__} object has no attribute {name!r}", name=name, obj=self)
     self._k_touch()

@@ -28,7 +28,7 @@ class AttributeColumn(Column, Attribute):
     """
 
     __slots__ = ()
-    __hash__: ClassVar[None]
+    __hash__: ClassVar[None]  # type: ignore[assignment]
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

@@ -70,7 +70,7 @@ class Persistent(Stored):
     """
 
     __slots__ = ("__dict__",)
-    __dict__ = DICT  # type: ignore[assignment]
+    __dict__ = DICT
 
     _k_class: ClassVar[type[Persistent]]
     _k_name: ClassVar[str] = ""

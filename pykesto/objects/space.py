@@ -17,7 +17,7 @@ from ..merging import difference
 from ..query import Condition, Query
 from ..query.expressions import InRanges, Not
 from ..session import Session
-from ..store import SCOPE_COLUMN, IndexDefinition, Merge, Row, SchemaChange, Snapshot
+from ..store import SCOPE_COLUMN, IndexDefinition, Merge, SchemaChange, Snapshot
 from ._objects import CLEAN, DELETED, DIRTY, NEW, TRANSIENT, UNHINTED, UNSTORED, Space, attributes_of, shell_of
 from .catalog import Catalog
 from .columns import Late, Resolver, has_unknown

@@ -5,6 +5,7 @@ Compiled, because programs make a query for each question that they ask.
 
 cimport cython
 
+from pykesto._session cimport Session
 from pykesto.query._ranges cimport RangesCore
 
 from types import GenericAlias as _GenericAlias
@@ -123,6 +124,9 @@ cdef class QueryCore:
             self._after,
         )
 
+    def __iter__(self):
+        return Items(self)
+
     def count(self):
         """How many items there are."""
         return self._execution().count()
@@ -138,6 +142,39 @@ cdef class QueryCore:
             [{'name': 'Ann', 'age': 40}]
         """
         return self._execution().dicts()
+
+
+@cython.final
+cdef class Items:
+    """What a query finds, one after another. It is fixed when the first is asked for."""
+
+    cdef QueryCore query  # None once it is asked
+    cdef Session session
+    cdef object source, item, snapshot, matches
+
+    def __init__(self, QueryCore query not None):
+        self.query, self.source = query, query._source
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.query is not None:
+            self.begin()
+        for match in self.matches:
+            if self.session._snapshot is not self.snapshot:
+                self.source.require_same(self.snapshot)
+            item = self.item((<tuple?>match)[0], (<tuple>match)[1])
+            if item is not None:  # else it was deleted since the loop began
+                return item
+        raise StopIteration
+
+    cdef int begin(self) except -1:
+        query, self.query = self.query, None
+        self.session, self.item = self.source._session, self.source.item
+        self.snapshot = self.source.snapshot()
+        self.matches = iter(query._matches())
+        return 0
 
 
 def natural(count, what not None):

@@ -105,9 +105,12 @@ class Execution(Question, Generic[T]):
 
     def _read(self, batches: Iterable[list[bytes]]) -> Iterator[Match]:
         """The matches among candidates, in their order."""
+        return chain.from_iterable(self._read_some(batches))
+
+    def _read_some(self, batches: Iterable[list[bytes]]) -> Iterator[list[Match]]:
         rest = all_of(self.plan.rest)
         for keys in batches:
-            yield from self._passing(keys, rest)
+            yield self._passing(keys, rest)
         self._warn_of_a_scan()
 
     def _passing(self, keys: list[bytes], rest: Any) -> list[Match]:

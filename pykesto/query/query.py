@@ -107,12 +107,6 @@ class Query(QueryCore[T]):
 
     # Running it
 
-    def __iter__(self) -> Iterator[T]:
-        for key, row in self.walk():
-            item = self._source.item(key, row)
-            if item is not None:  # deleted since the loop began
-                yield item
-
     def walk(self) -> Iterator[Match]:
         """The encoded keys and packed rows, fixed now; UsageError if the snapshot ends before the loop does."""
         source, snapshot = self._source, self._source.snapshot()
