@@ -147,5 +147,5 @@ def test_damage_in_a_column_is_named():
 
 
 def test_compiled_modules_find_the_codec():
-    face = {"key_of", "bytes_of", "value_of", "image_of", "row_of", "column_of"}
+    face = {"key_of", "bytes_of", "value_of", "image_of", "row_of", "column_of", "next_column", "find_in"}
     assert face == set(_codec.__pyx_capi__)
