@@ -24,10 +24,11 @@ from setuptools import Extension, setup
 WRAPPED = (
     *("sched_yield", "pwrite", "pwrite64", "pread", "pread64", "ftruncate", "ftruncate64", "open", "open64"),
     *("write", "read", "fsync", "msync", "rename", "unlink", "mmap", "mmap64", "munmap", "close"),
-    *("malloc", "calloc", "realloc"),
+    *("regcomp", "regexec", "glob", "glob64"),
+    *("malloc", "calloc", "realloc", "free", "tcpathlock", "tcpathunlock", "tcbdbdel"),
     *("tchdbget", "tchdbget3", "tchdbvsiz", "tchdbput", "tchdbout"),
-    *("tchdbiterinit2", "tchdbiternext", "tchdbiternext3", "tchdbgetnext3", "tchdbfwmkeys", "tcmapget3"),
-    *("tcbsencode", "tcbsdecode"),
+    *("tchdbiterinit2", "tchdbiternext", "tchdbiternext3", "tchdbgetnext3", "tchdbfwmkeys"),
+    *("tcmapget3", "tcmapputkeep", "tcbsencode", "tcbsdecode"),
     *("tcbdbput", "tcbdbputcat", "tcbdbputdup", "tcbdbout", "tcbdbget3", "tcbdboptimize"),
     *("tcbdbcurfirst", "tcbdbcurlast", "tcbdbcurjump", "tcbdbcurjumpback", "tcbdbcurnext", "tcbdbcurprev"),
     "tcbdbcurout",
@@ -48,7 +49,7 @@ def archive() -> str | None:
 
 
 def tokyo_cabinet() -> dict[str, Any]:
-    depends = ["pykesto/_tc_io.h", "pykesto/_tc_blocks.h", "pykesto/_tc_guard.h"]
+    depends = sorted(glob("pykesto/_tc_*.h"))
     if (path := archive()) is None:
         return {"libraries": ["tokyocabinet"], "depends": depends}
     return {

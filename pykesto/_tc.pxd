@@ -19,8 +19,8 @@ cdef extern from "tcutil.h" nogil:
     ctypedef void *(*TCCODEC)(const void *data, int size, int *result_size, void *opaque) noexcept nogil
     int tccmplexical(const char *a, int a_size, const char *b, int b_size, void *opaque)
     int tccmpdecimal(const char *a, int a_size, const char *b, int b_size, void *opaque)
-    char *tcbsdecode(const char *data, int size, int *result_size)
-    char *tcstrutfnorm(char *text, int options)
+    char *tcbsdecode "kesto_tcbsdecode"(const char *data, int size, int *result_size)
+    char *tcstrutfnorm "kesto_tcstrutfnorm"(char *text, int options)
     void tcfree(void *block)
     c_bool tcpathunlock(const char *path)
     TCMAP *tcmapnew2(unsigned int buckets)
@@ -31,13 +31,11 @@ cdef extern from "tcutil.h" nogil:
     const void *tcmapiterval(const void *name, int *size)
     const void *tcmapget(const TCMAP *map, const void *name, int name_size, int *size)
     uint64_t tcmaprnum(const TCMAP *map)
-    TCMAP *tcmapload(const void *block, int size)
-    TCLIST *tclistnew()
-    void tclistpush(TCLIST *list, const void *data, int size)
+    TCMAP *tcmapload "kesto_tcmapload"(const void *block, int size)
     int tclistnum(const TCLIST *list)
     const void *tclistval(const TCLIST *list, int index, int *size)
     void tclistdel(TCLIST *list)
-    TCXSTR *tcxstrnew()
+    TCXSTR *tcxstrnew "kesto_tcxstrnew"()
     void tcxstrdel(TCXSTR *string)
     const void *tcxstrptr(const TCXSTR *string)
     int tcxstrsize(const TCXSTR *string)
@@ -59,12 +57,12 @@ cdef extern from "tchdb.h" nogil:
         c_bool fatal
         c_bool tran
         c_bool zmode
-    void *tchdbget(TCHDB *hdb, const void *key, int key_size, int *size)
-    c_bool tchdbput(TCHDB *hdb, const void *key, int key_size, const void *value, int value_size)
-    int tchdbvsiz(TCHDB *hdb, const void *key, int key_size)
-    c_bool tchdbiterinit2(TCHDB *hdb, const void *key, int key_size)
+    void *tchdbget "kesto_tchdbget"(TCHDB *hdb, const void *key, int key_size, int *size)
+    c_bool tchdbput "kesto_tchdbput"(TCHDB *hdb, const void *key, int key_size, const void *value, int value_size)
+    int tchdbvsiz "kesto_tchdbvsiz"(TCHDB *hdb, const void *key, int key_size)
+    c_bool tchdbiterinit2 "kesto_tchdbiterinit2"(TCHDB *hdb, const void *key, int key_size)
     void *tchdbiternext(TCHDB *hdb, int *size)
-    c_bool tchdbiternext3(TCHDB *hdb, TCXSTR *key, TCXSTR *value)
+    c_bool tchdbiternext3 "kesto_tchdbiternext3"(TCHDB *hdb, TCXSTR *key, TCXSTR *value)
     int tchdbecode(TCHDB *hdb)
 
 
@@ -79,18 +77,18 @@ cdef extern from "tcbdb.h" nogil:
     enum:
         BDBTLARGE
     ctypedef struct BDBCUR
-    BDBCUR *tcbdbcurnew(TCBDB *bdb)
+    BDBCUR *tcbdbcurnew "kesto_tcbdbcurnew"(TCBDB *bdb)
     void tcbdbcurdel(BDBCUR *cursor)
-    c_bool tcbdbcurfirst(BDBCUR *cursor)
-    c_bool tcbdbcurlast(BDBCUR *cursor)
-    c_bool tcbdbcurjump(BDBCUR *cursor, const void *key, int size)
-    c_bool tcbdbcurjumpback(BDBCUR *cursor, const void *key, int size)
-    c_bool tcbdbcurprev(BDBCUR *cursor)
-    c_bool tcbdbcurnext(BDBCUR *cursor)
-    const void *tcbdbcurkey3(BDBCUR *cursor, int *size)
-    const void *tcbdbcurval3(BDBCUR *cursor, int *size)
+    c_bool tcbdbcurfirst "kesto_tcbdbcurfirst"(BDBCUR *cursor)
+    c_bool tcbdbcurlast "kesto_tcbdbcurlast"(BDBCUR *cursor)
+    c_bool tcbdbcurjump "kesto_tcbdbcurjump"(BDBCUR *cursor, const void *key, int size)
+    c_bool tcbdbcurjumpback "kesto_tcbdbcurjumpback"(BDBCUR *cursor, const void *key, int size)
+    c_bool tcbdbcurprev "kesto_tcbdbcurprev"(BDBCUR *cursor)
+    c_bool tcbdbcurnext "kesto_tcbdbcurnext"(BDBCUR *cursor)
+    const void *tcbdbcurkey3 "kesto_tcbdbcurkey3"(BDBCUR *cursor, int *size)
+    const void *tcbdbcurval3 "kesto_tcbdbcurval3"(BDBCUR *cursor, int *size)
     int tcbdbecode(TCBDB *bdb)
-    c_bool tcbdbput(TCBDB *bdb, const void *key, int key_size, const void *value, int value_size)
+    c_bool tcbdbput "kesto_tcbdbput"(TCBDB *bdb, const void *key, int key_size, const void *value, int value_size)
 
 
 cdef extern from "tctdb.h" nogil:
@@ -119,7 +117,7 @@ cdef extern from "tctdb.h" nogil:
         TDBQCNEGATE, TDBQCNOIDX
         TDBQOSTRASC, TDBQOSTRDESC, TDBQONUMASC, TDBQONUMDESC
     const char *tctdberrmsg(int code)
-    TCTDB *tctdbnew()
+    TCTDB *tctdbnew "kesto_tctdbnew"()
     void tctdbdel(TCTDB *tdb)
     int tctdbecode(TCTDB *tdb)
     c_bool tctdbtune(TCTDB *tdb, int64_t bnum, int8_t apow, int8_t fpow, uint8_t options)
@@ -128,22 +126,24 @@ cdef extern from "tctdb.h" nogil:
     c_bool tctdbsetdfunit(TCTDB *tdb, int32_t steps)
     c_bool tctdbsetinvcache(TCTDB *tdb, int64_t bytes, double ratio)
     c_bool tctdbsetcodecfunc(TCTDB *tdb, TCCODEC encode, void *encode_opaque, TCCODEC decode, void *decode_opaque)
-    c_bool tctdbopen(TCTDB *tdb, const char *path, int mode)
-    c_bool tctdbclose(TCTDB *tdb)
-    c_bool tctdbput(TCTDB *tdb, const void *key, int key_size, TCMAP *columns)
-    c_bool tctdbputkeep(TCTDB *tdb, const void *key, int key_size, TCMAP *columns)
-    c_bool tctdbputcat(TCTDB *tdb, const void *key, int key_size, TCMAP *columns)
-    c_bool tctdbout(TCTDB *tdb, const void *key, int key_size)
-    char *tctdbget4(TCTDB *tdb, const void *key, int key_size, const void *name, int name_size, int *size)
-    int tctdbvsiz(TCTDB *tdb, const void *key, int key_size)
-    TCLIST *tctdbfwmkeys(TCTDB *tdb, const void *prefix, int size, int limit)
-    c_bool tctdbsync(TCTDB *tdb)
-    c_bool tctdbmemsync(TCTDB *tdb, c_bool physical)
+    c_bool tctdbopen "kesto_tctdbopen"(TCTDB *tdb, const char *path, int mode)
+    c_bool tctdbclose "kesto_tctdbclose"(TCTDB *tdb)
+    c_bool tctdbput "kesto_tctdbput"(TCTDB *tdb, const void *key, int key_size, TCMAP *columns)
+    c_bool tctdbputkeep "kesto_tctdbputkeep"(TCTDB *tdb, const void *key, int key_size, TCMAP *columns)
+    c_bool tctdbputcat "kesto_tctdbputcat"(TCTDB *tdb, const void *key, int key_size, TCMAP *columns)
+    c_bool tctdbout "kesto_tctdbout"(TCTDB *tdb, const void *key, int key_size)
+    char *tctdbget4 "kesto_tctdbget4"(
+        TCTDB *tdb, const void *key, int key_size, const void *name, int name_size, int *size
+    )
+    int tctdbvsiz "kesto_tctdbvsiz"(TCTDB *tdb, const void *key, int key_size)
+    TCLIST *tctdbfwmkeys "kesto_tctdbfwmkeys"(TCTDB *tdb, const void *prefix, int size, int limit)
+    c_bool tctdbsync "kesto_tctdbsync"(TCTDB *tdb)
+    c_bool tctdbmemsync "kesto_tctdbmemsync"(TCTDB *tdb, c_bool physical)
     c_bool tctdboptimize(TCTDB *tdb, int64_t bnum, int8_t apow, int8_t fpow, uint8_t options)
-    c_bool tctdbvanish(TCTDB *tdb)
-    c_bool tctdbtranbegin(TCTDB *tdb)
-    c_bool tctdbtrancommit(TCTDB *tdb)
-    c_bool tctdbtranabort(TCTDB *tdb)
+    c_bool tctdbvanish "kesto_tctdbvanish"(TCTDB *tdb)
+    c_bool tctdbtranbegin "kesto_tctdbtranbegin"(TCTDB *tdb)
+    c_bool tctdbtrancommit "kesto_tctdbtrancommit"(TCTDB *tdb)
+    c_bool tctdbtranabort "kesto_tctdbtranabort"(TCTDB *tdb)
     uint64_t tctdbrnum(TCTDB *tdb)
     uint64_t tctdbfsiz(TCTDB *tdb)
     uint64_t tctdbbnum(TCTDB *tdb)
@@ -159,19 +159,12 @@ cdef extern from "tctdb.h" nogil:
     int64_t tctdbgenuid(TCTDB *tdb)
     int64_t tctdbuidseed(TCTDB *tdb)
     c_bool tctdbsetuidseed(TCTDB *tdb, int64_t seed)
-    c_bool tctdbdefrag(TCTDB *tdb, int64_t steps)
-    c_bool tctdbcacheclear(TCTDB *tdb)
-    c_bool tctdbsetindex(TCTDB *tdb, const char *name, int type)
-    TDBQRY *tctdbqrynew(TCTDB *tdb)
+    c_bool tctdbdefrag "kesto_tctdbdefrag"(TCTDB *tdb, int64_t steps)
+    c_bool tctdbcacheclear "kesto_tctdbcacheclear"(TCTDB *tdb)
+    c_bool tctdbsetindex "kesto_tctdbsetindex"(TCTDB *tdb, const char *name, int type)
     void tctdbqrydel(TDBQRY *query)
-    void tctdbqryaddcond(TDBQRY *query, const char *name, int operation, const char *operand)
-    void tctdbqrysetorder(TDBQRY *query, const char *name, int type)
-    void tctdbqrysetlimit(TDBQRY *query, int limit, int skip)
-    TCLIST *tctdbqrysearch(TDBQRY *query)
-    c_bool tctdbqrysearchout(TDBQRY *query)
-    int tctdbqrycount(TDBQRY *query)
     const char *tctdbqryhint(TDBQRY *query)
-    TCLIST *tctdbqrykwic(TDBQRY *query, TCMAP *columns, const char *name, int width, int options)
+    TCLIST *tctdbqrykwic "kesto_tctdbqrykwic"(TDBQRY *query, TCMAP *columns, const char *name, int width, int options)
 
 
 cdef extern from "pykesto/_tc_io.h" nogil:
@@ -181,8 +174,16 @@ cdef extern from "pykesto/_tc_io.h" nogil:
         const char *call
     Failure io_failure "kesto_io"  # the thread's, since io_begin
     int io_errno "kesto_io_errno"()
+
+
+cdef extern from "pykesto/_tc_memory.h" nogil:
+    ctypedef struct CallState "kesto_call_state":
+        pass
+    void catch_fatal "kesto_catch_fatal"()
     bint has_room "kesto_has_room"(int64_t size)
     bint io_ready "kesto_io_ready"()
+    void suspend "kesto_suspend"(CallState *outer)
+    void resume "kesto_resume"(const CallState *outer)
 
 
 cdef extern from "pykesto/_tc_blocks.h" nogil:
@@ -214,6 +215,21 @@ cdef extern from "pykesto/_tc_blocks.h" nogil:
 
 cdef extern from "pykesto/_tc_guard.h" nogil:
     void io_begin "kesto_begin"()
+
+
+cdef extern from "pykesto/_tc_calls.h" nogil:
+    ctypedef struct Condition "kesto_condition":
+        const char *name
+        int operation
+        const char *operand
+    c_bool is_lost "kesto_is_lost"(const TCTDB *tdb)
+    void forsake "kesto_forsake"(TCTDB *tdb)
+    TDBQRY *new_query "kesto_make_query"(
+        TCTDB *tdb, const Condition *conditions, int count, const char *order, int kind, int limit, int skip
+    )
+    TCLIST *search_for "kesto_search"(TDBQRY *query)
+    TCLIST *equal_keys "kesto_equal_keys"(TCBDB *bdb, const char *value, int size, int64_t most)
+    c_bool is_tangled "kesto_is_tangled"(TCBDB *bdb, const char *value, int size)
 
 
 cdef extern from "fcntl.h" nogil:

@@ -55,7 +55,7 @@ from cpython.pythread cimport (
     PyThread_type_lock,
 )
 from cpython.ref cimport Py_INCREF, Py_XDECREF
-from libc.errno cimport EDQUOT, EFBIG, ENOENT, ENOSPC
+from libc.errno cimport EDQUOT, EFBIG, ENOENT, ENOMEM, ENOSPC
 from libc.limits cimport INT_MAX
 from libc.stdint cimport INT64_MAX, UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
@@ -76,6 +76,9 @@ cdef extern from *:
     /* The library's calls of sched_yield come here, where it is linked statically (setup.py says why). */
     int __wrap_sched_yield(void) { return 0; }
     """
+
+
+catch_fatal()
 
 
 # One compiled module, since only one may link the library; a file for each noun. A class that is too long for one

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <tchdb.h>
 
-#include "pykesto/_tc_io.h"
+#include "pykesto/_tc_memory.h"
 
 enum {
     KESTO_RECORD = 0xc8, /* the first byte of a record, */

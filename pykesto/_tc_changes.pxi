@@ -289,10 +289,11 @@ cdef class _Changes(_Rows):
                 found = tctdbfwmkeys(self.handle.tdb, start, size, most)
             try:
                 code = first_error(self.handle.tdb)
-                self._check_read("keys_with_prefix", code == TCESUCCESS, code)
+                self._check_read("keys_with_prefix", code == TCESUCCESS and found is not NULL, code)
                 return list_of(found)
             finally:
-                tclistdel(found)
+                if found is not NULL:
+                    tclistdel(found)
         finally:
             release(self.handle)
 

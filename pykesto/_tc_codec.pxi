@@ -61,9 +61,11 @@ cdef void *through_codec(_Functions codec, bint encoding, const void *data, int 
     """A block of the library's allocator, or NULL: the library then fails, and the error is kept for the caller."""
     global in_codec
     cdef Failure outer = io_failure  # the function may use another table
+    cdef CallState call
     cdef bytes record, result
     cdef char *block
     in_codec += 1
+    suspend(&call)
     try:
         record = PyBytes_FromStringAndSize(<const char *>data, size)
         result = codec.packed(record) if encoding else codec.unpacked(record)
@@ -79,6 +81,7 @@ cdef void *through_codec(_Functions codec, bint encoding, const void *data, int 
         return NULL
     finally:
         in_codec -= 1
+        resume(&call)
         restore_failure(outer)
 
 

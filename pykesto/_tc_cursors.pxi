@@ -46,6 +46,9 @@ cdef class IndexCursor:
         if self.cursor is not NULL:
             tcbdbcurdel(self.cursor)
         self.cursor = tcbdbcurnew(<TCBDB *>index.db)
+        if self.cursor is NULL:
+            self.changes = UINT64_MAX
+            raise MemoryError
         self.changes = self.table.handle.changes
         self.given = 0
         return <TCBDB *>index.db

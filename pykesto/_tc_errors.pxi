@@ -50,6 +50,8 @@ cdef void forget_errors(TCTDB *tdb) noexcept:
     """The library keeps its first grave error for good, and tells no other from then on."""
     cdef TCHDB *hdb
     cdef int i
+    if is_lost(tdb):
+        return
     for i in range(-1, tdb.inum):
         hdb = tdb.hdb if i < 0 else (<TCBDB *>tdb.idxs[i].db).hdb
         hdb.ecode = TCESUCCESS
@@ -59,6 +61,8 @@ cdef void forget_errors(TCTDB *tdb) noexcept:
 cdef int first_error(TCTDB *tdb) noexcept:
     """An error that happened since `forget_errors`; that a record isn't there is none."""
     cdef int i, code
+    if is_lost(tdb):
+        return TCEMISC
     for i in range(-1, tdb.inum):
         code = (tdb.hdb if i < 0 else (<TCBDB *>tdb.idxs[i].db).hdb).ecode
         if code != TCESUCCESS and code != TCENOREC:

@@ -31,7 +31,11 @@ cdef bytes table_path(object path):
 cdef refuse_second_handle(bytes path, object status):
     cdef Handle *handle = open_handles
     while handle is not NULL:
-        if handle.inode == <uint64_t>status.st_ino and handle.device == <uint64_t>status.st_dev:
+        if (
+            handle.tdb is not NULL  # else it was lost
+            and handle.inode == <uint64_t>status.st_ino
+            and handle.device == <uint64_t>status.st_dev
+        ):
             raise already_open(path)
         handle = handle.following
 

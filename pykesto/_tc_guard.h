@@ -137,6 +137,15 @@ const void *__wrap_tcmapget3(TCMAP *map, const void *key, int key_size, int *siz
     return kesto_walk.stopped ? NULL : __real_tcmapget3(map, key, key_size, size);
 }
 
+/* So an index puts a page that it has read into its cache. */
+bool __real_tcmapputkeep(TCMAP *map, const void *key, int key_size, const void *value, int value_size);
+bool __wrap_tcmapputkeep(TCMAP *map, const void *key, int key_size, const void *value, int value_size)
+{
+    bool done = __real_tcmapputkeep(map, key, key_size, value, value_size);
+    kesto_hand_over();
+    return done;
+}
+
 /* Define the call `name` as: the statement `before`, then the library's. */
 #define KESTO_BEFORE(result, name, parameters, arguments, before) \
     result __real_##name parameters; \
@@ -191,6 +200,7 @@ int __wrap_tchdbget3(TCHDB *hdb, const void *key, int key_size, void *value, int
         kesto_note_damage(hdb, 0);
         return -1;
     }
+    kesto_call.reading_page = true;
     if (KESTO_FOUND != kesto_find(hdb, key, key_size, &block))
         return -1;
     if (hdb->zmode) {
@@ -219,7 +229,9 @@ void *__wrap_tchdbget(TCHDB *hdb, const void *key, int key_size, int *size)
     if (KESTO_FOUND != kesto_find(hdb, key, key_size, &block))
         return NULL;
     if (hdb->zmode) {
+        kesto_call.writing += hdb->recc != NULL; /* to a cache */
         value = __real_tchdbget(hdb, key, key_size, size);
+        kesto_call.writing -= hdb->recc != NULL;
     } else if ((value = malloc((size_t)block.value_size + 1))) {
         memcpy(value, block.value, (size_t)block.value_size);
         value[block.value_size] = '\0';
@@ -259,7 +271,7 @@ static bool kesto_may_grow(TCHDB *hdb, uint64_t end)
 }
 
 /* A record with two children leaves the one at the end of the other's right side. */
-static bool kesto_may_leave(TCHDB *hdb, const kesto_block *leaving)
+static bool kesto_may_take_out(TCHDB *hdb, const kesto_block *leaving)
 {
     kesto_block block;
     kesto_trail trail = {0, 0, 0};
@@ -277,7 +289,7 @@ static bool kesto_may_leave(TCHDB *hdb, const kesto_block *leaving)
 }
 
 bool __real_tchdbput(TCHDB *hdb, const void *key, int key_size, const void *value, int value_size);
-bool __wrap_tchdbput(TCHDB *hdb, const void *key, int key_size, const void *value, int value_size)
+static bool kesto_put(TCHDB *hdb, const void *key, int key_size, const void *value, int value_size)
 {
     kesto_block block;
     int found = kesto_find(hdb, key, key_size, &block);
@@ -291,14 +303,30 @@ bool __wrap_tchdbput(TCHDB *hdb, const void *key, int key_size, const void *valu
     return __real_tchdbput(hdb, key, key_size, value, value_size);
 }
 
+bool __wrap_tchdbput(TCHDB *hdb, const void *key, int key_size, const void *value, int value_size)
+{
+    kesto_call.writing++;
+    bool done = kesto_put(hdb, key, key_size, value, value_size);
+    kesto_call.writing--;
+    return done;
+}
+
 bool __real_tchdbout(TCHDB *hdb, const void *key, int key_size);
-bool __wrap_tchdbout(TCHDB *hdb, const void *key, int key_size)
+static bool kesto_out(TCHDB *hdb, const void *key, int key_size)
 {
     kesto_block block;
     if (KESTO_FOUND != kesto_find(hdb, key, key_size, &block))
         return false;
     kesto_let_go(&block);
-    return kesto_may_leave(hdb, &block) && __real_tchdbout(hdb, key, key_size);
+    return kesto_may_take_out(hdb, &block) && __real_tchdbout(hdb, key, key_size);
+}
+
+bool __wrap_tchdbout(TCHDB *hdb, const void *key, int key_size)
+{
+    kesto_call.writing++;
+    bool done = kesto_out(hdb, key, key_size);
+    kesto_call.writing--;
+    return done;
 }
 
 /* --- All records ------------------------------------------------------------------------------------------------- */

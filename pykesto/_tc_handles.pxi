@@ -9,6 +9,7 @@ cdef struct Handle:
     uint64_t inode
     PyObject *codec  # ours as long as the library may call it
     uint64_t changes  # counts what moves rows or index entries, so that iterators and cursors notice
+    bint lost  # the library was left in the midst of a call, without memory
     Handle *previous
     Handle *following
 
@@ -117,8 +118,16 @@ cdef int acquire(Handle *handle) except -1:
 
 
 cdef inline void release(Handle *handle) noexcept nogil:
+    if handle.tdb is not NULL and is_lost(handle.tdb):
+        let_go_of_lost(handle)
     handle.owner = 0
     PyThread_release_lock(handle.lock)
+
+
+cdef void let_go_of_lost(Handle *handle) noexcept nogil:
+    forsake(handle.tdb)
+    handle.tdb = NULL
+    handle.lost = True
 
 
 cdef Failure shut(Handle *handle) noexcept:
@@ -133,12 +142,15 @@ cdef Failure shut(Handle *handle) noexcept:
     with nogil:
         pthread_rwlock_rdlock(&gate)
         io_begin()
-        if handle.tdb.open:
+        if handle.tdb.open and not is_lost(handle.tdb):
             done = tctdbclose(handle.tdb)
         if not done or io_failure.error:
             failure = failure_of(tctdbecode(handle.tdb), io_errno())
-        tctdbdel(handle.tdb)
-        handle.tdb = NULL
+        if is_lost(handle.tdb):
+            let_go_of_lost(handle)
+        else:
+            tctdbdel(handle.tdb)
+            handle.tdb = NULL
         pthread_rwlock_unlock(&gate)
     io_failure = outer
     return failure

@@ -12,6 +12,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
+#include <regex.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -41,51 +43,13 @@ static __thread struct {
 /* The system's number for what failed since; without a note, what the last call left. */
 static inline int kesto_io_errno(void) { return kesto_io.error ? kesto_io.error : errno; }
 
-#ifdef PYKESTO_TC_ARCHIVE
+/* Descriptors that were opened since a call began, as far as they fit, and are open still. */
+typedef struct {
+    int count;
+    int numbers[64];
+} kesto_descriptors;
 
-/* The library ends the process where malloc fails. So some memory is held back for that: the call goes on with it, and is
- * told to have failed. What asks for more than that at once ends the process still, so what may is tried before. */
-enum { KESTO_RESERVE_BYTES = 1 << 20, KESTO_COPIES = 6 };
-
-static void *kesto_reserve;
-
-void *__real_malloc(size_t size); /* by this name the compiler leaves out no attempt */
-
-static void kesto_hold_back(void)
-{
-    void *none = NULL, *block = __real_malloc(KESTO_RESERVE_BYTES);
-    if (!__atomic_compare_exchange_n(&kesto_reserve, &none, block, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-        free(block);
-}
-
-#endif
-
-/* Whether a row of this size can be stored: the library makes some copies of it. */
-static int kesto_has_room(int64_t size)
-{
-#ifdef PYKESTO_TC_ARCHIVE
-    void *block;
-    if (size * KESTO_COPIES < KESTO_RESERVE_BYTES)
-        return 1;
-    block = __real_malloc((size_t)size * KESTO_COPIES);
-    free(block);
-    return block != NULL;
-#else
-    return size >= 0;
-#endif
-}
-
-/* Whether a call may begin: not while there is not even the memory to hold back. */
-static inline int kesto_io_ready(void)
-{
-#ifdef PYKESTO_TC_ARCHIVE
-    if (!kesto_reserve)
-        kesto_hold_back();
-    return kesto_reserve != NULL;
-#else
-    return 1;
-#endif
-}
+static __thread kesto_descriptors kesto_opened;
 
 static inline void kesto_io_begin(void)
 {
@@ -95,8 +59,6 @@ static inline void kesto_io_begin(void)
     kesto_closing.failed = 0;
 }
 
-#ifdef PYKESTO_TC_ARCHIVE
-
 static void kesto_note(const char *call, int code)
 {
     if (!kesto_io.error) {
@@ -105,6 +67,8 @@ static void kesto_note(const char *call, int code)
         kesto_io.code = code;
     }
 }
+
+#ifdef PYKESTO_TC_ARCHIVE
 
 /* Note a failure; what to tell the library: it must not see one while its file is unmapped. */
 static int kesto_failed(const char *call, int code)
@@ -124,25 +88,6 @@ static int kesto_stopped(void)
     errno = kesto_io.error;
     return 1;
 }
-
-#define KESTO_ALLOCATE(name, parameters, arguments) \
-    void *__real_##name parameters; \
-    void *__wrap_##name parameters \
-    { \
-        void *block = __real_##name arguments; \
-        if (!block) { \
-            void *reserve = __atomic_exchange_n(&kesto_reserve, NULL, __ATOMIC_RELAXED); \
-            errno = ENOMEM; \
-            kesto_note("malloc", TCEMISC); \
-            free(reserve); \
-            if (reserve) \
-                block = __real_##name arguments; \
-        } \
-        return block; \
-    }
-KESTO_ALLOCATE(malloc, (size_t size), (size))
-KESTO_ALLOCATE(calloc, (size_t count, size_t size), (count, size))
-KESTO_ALLOCATE(realloc, (void *old, size_t size), (old, size))
 
 #define KESTO_RETRY(result, call) \
     do \
@@ -224,6 +169,21 @@ static int kesto_lengthen(int fd, int64_t from, int64_t to)
 KESTO_FTRUNCATE(ftruncate)
 KESTO_FTRUNCATE(ftruncate64)
 
+static void kesto_note_opened(int fd)
+{
+    if (fd >= 0 && kesto_opened.count < (int)(sizeof kesto_opened.numbers / sizeof *kesto_opened.numbers))
+        kesto_opened.numbers[kesto_opened.count++] = fd;
+}
+
+static void kesto_note_closed(int fd)
+{
+    for (int i = kesto_opened.count - 1; i >= 0; i--)
+        if (kesto_opened.numbers[i] == fd) {
+            kesto_opened.numbers[i] = kesto_opened.numbers[--kesto_opened.count];
+            return;
+        }
+}
+
 /* The library takes a log or an index that it can't open for none. */
 #define KESTO_OPEN(name) \
     int __real_##name(const char *path, int flags, ...); \
@@ -237,6 +197,7 @@ KESTO_FTRUNCATE(ftruncate64)
         KESTO_RETRY(result, __real_##name(path, flags, mode)); \
         if (result < 0 && errno != ENOENT) \
             kesto_note("open", errno == EACCES ? TCENOPERM : errno == ENOTDIR ? TCENOFILE : TCEOPEN); \
+        kesto_note_opened(result); \
         return result; \
     }
 KESTO_OPEN(open)
@@ -323,6 +284,31 @@ int __wrap_unlink(const char *path)
 KESTO_MMAP(mmap)
 KESTO_MMAP(mmap64)
 
+/* Calls that allocate by themselves: the library takes what they can't do for a text that does not match, a directory
+ * that holds nothing. */
+#define KESTO_ALLOCATING(name, failure, parameters, arguments) \
+    int __real_##name parameters; \
+    int __wrap_##name parameters \
+    { \
+        int result = __real_##name arguments; \
+        if (result == failure) { \
+            errno = ENOMEM; \
+            kesto_note("malloc", TCEMISC); \
+        } \
+        return result; \
+    }
+KESTO_ALLOCATING(regcomp, REG_ESPACE, (regex_t * regex, const char *text, int flags), (regex, text, flags))
+KESTO_ALLOCATING(regexec, REG_ESPACE,
+                 (const regex_t *regex, const char *text, size_t count, regmatch_t *matches, int flags),
+                 (regex, text, count, matches, flags))
+KESTO_ALLOCATING(glob, GLOB_NOSPACE, (const char *pattern, int flags, int (*failed)(const char *, int), glob_t *found),
+                 (pattern, flags, failed, found))
+#ifdef __GLIBC__
+KESTO_ALLOCATING(glob64, GLOB_NOSPACE,
+                 (const char *pattern, int flags, int (*failed)(const char *, int), glob64_t *found),
+                 (pattern, flags, failed, found))
+#endif
+
 int __real_munmap(void *start, size_t size);
 int __wrap_munmap(void *start, size_t size)
 {
@@ -337,6 +323,7 @@ int __wrap_munmap(void *start, size_t size)
 int __real_close(int fd);
 int __wrap_close(int fd)
 {
+    kesto_note_closed(fd);
     if (__real_close(fd) < 0 && errno != EINTR)
         kesto_note("close", TCECLOSE);
     if (kesto_closing.stage == KESTO_UNMAPPED || (kesto_closing.stage == KESTO_TRUNCATED && kesto_closing.fd == fd)) {

@@ -193,7 +193,7 @@ cdef class _Rows(_OpenTable):
         self._enter_to_write("put")
         try:
             if asks_for_columns(self.handle.tdb):
-                change.columns, change.row = tcmapload(row, size), NULL
+                change.columns, change.row = loaded(row, size), NULL
                 self._check_indexable(change.key, change.key_size, change.columns)
             self._make("put", &change, 1)
         finally:

@@ -3,6 +3,11 @@
 cdef class Table
 
 
+cdef str LOST = (
+    "memory ran out inside Tokyo Cabinet, and the table was let go of as if the process had ended; open it again"
+)
+
+
 cdef class _OpenTable:
     """A table of Tokyo Cabinet, and how every call enters and leaves it."""
 
@@ -106,7 +111,7 @@ cdef class _OpenTable:
         if done:
             raise error_of(io_failure, "open", self.path)
         code = tctdbecode(tdb)
-        if code == TCETHREAD:
+        if code == TCETHREAD and not io_failure.error:
             raise already_open(self.path_bytes)
         if code != TCELOCK:
             raise error_of(failure_of(code, error), "open", self.path)
@@ -306,7 +311,7 @@ cdef class _OpenTable:
         acquire(self.handle)
         if self.handle.tdb is NULL:
             release(self.handle)
-            raise ClosedError(f"{self.path} is closed")
+            raise ClosedError(f"{self.path} is closed", hint=LOST if self.handle.lost else "")
         if not io_ready():
             release(self.handle)
             raise MemoryError
@@ -346,6 +351,11 @@ cdef class _OpenTable:
 
     @cython.final
     cdef object _failed(self, str operation, Failure failure, str hint=""):
+        if is_lost(self.handle.tdb):
+            lost = MemoryError(f"{operation} {self.path}: {LOST}")
+            if self.handle.tdb.wmode:
+                self.broken = error_again(lost)
+            return lost
         if damage.found and not io_failure.error:
             return damage_of(operation)
         return error_of(failure, operation, self.path, hint)

@@ -61,7 +61,8 @@ cdef bytes normalized(bytes text):
         raise MemoryError
     try:
         memcpy(buffer, PyBytes_AS_STRING(text), len(text))
-        tcstrutfnorm(buffer, TCUNSPACE | TCUNLOWER | TCUNNOACC | TCUNWIDTH)
+        if tcstrutfnorm(buffer, TCUNSPACE | TCUNLOWER | TCUNNOACC | TCUNWIDTH) is NULL:
+            raise MemoryError
         return <bytes>buffer
     finally:
         free(buffer)

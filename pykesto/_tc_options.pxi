@@ -80,6 +80,8 @@ cdef class _Options:
     cdef TCTDB *new_table(self) except NULL:
         """The library's table with these settings, not opened yet."""
         cdef TCTDB *tdb = tctdbnew()
+        if tdb is NULL:
+            raise MemoryError
         tctdbtune(tdb, self.bnum, self.apow, self.fpow, self.storage)
         tctdbsetcache(tdb, self.cache_rows, self.cache_leaves, self.cache_nodes)
         tctdbsetxmsiz(tdb, self.map_bytes)

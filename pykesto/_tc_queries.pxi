@@ -92,18 +92,12 @@ cdef class Query(_Search):
         cdef int64_t most = self.window[0] + self.window[1] if self.window[0] >= 0 else INT64_MAX
         cdef const char *start = PyBytes_AS_STRING(value)
         cdef int size = size_of(value)
-        cdef TCLIST *found = tclistnew()
-        cdef int code
-        try:
-            forget_errors(self.table.handle.tdb)
-            with nogil:
-                gather_equal(<TCBDB *>index.db, start, size, most, found)
-            code = first_error(self.table.handle.tdb)
-            self.table._check_read("search", code == TCESUCCESS, code)
-            keys = list_of(found)
-        finally:
-            tclistdel(found)
-        name = (<bytes>index.name).decode("utf-8", "replace")
+        cdef TCLIST *found
+        cdef str name = (<bytes>index.name).decode("utf-8", "replace")
+        forget_errors(self.table.handle.tdb)
+        with nogil:
+            found = equal_keys(<TCBDB *>index.db, start, size, most)
+        keys = self._taken(found)
         self.last_hint = (
             f'using an index: "{name}" asc (STREQ)\nresult set size: {len(keys)}\nleaving the natural order\n'
         )
@@ -116,28 +110,41 @@ cdef class Query(_Search):
         try:
             forget_errors(self.table.handle.tdb)
             with nogil:
-                found = tctdbqrysearch(query)
-            try:
-                self.last_hint = tctdbqryhint(query).decode("utf-8", "replace")
-                # An error that the library swallowed: it returns what it found until then.
-                code = first_error(self.table.handle.tdb)
-                self.table._check_read("search", code == TCESUCCESS, code)
-                return list_of(found)
-            finally:
-                tclistdel(found)
+                found = search_for(query)
+            keys = self._taken(found)
+            self.last_hint = tctdbqryhint(query).decode("utf-8", "replace")
+            return keys
         finally:
             tctdbqrydel(query)
 
+    cdef list _taken(self, TCLIST *found):
+        """What the library found, which is freed; an error that it swallowed: it returns what it found until then."""
+        try:
+            code = first_error(self.table.handle.tdb)
+            self.table._check_read("search", code == TCESUCCESS and found is not NULL, code)
+            return list_of(found)
+        finally:
+            if found is not NULL:
+                tclistdel(found)
+
     cdef TDBQRY *_build(self, list conditions, tuple order, tuple window) except NULL:
         """The library's query; the caller holds the table's lock, and frees it."""
-        cdef TDBQRY *query = tctdbqrynew(self.table.handle.tdb)
+        cdef Condition *made = <Condition *>calloc(len(conditions) + 1, sizeof(Condition))
+        cdef const char *column = NULL
+        cdef TDBQRY *query
+        cdef int kind = 0, i
         cdef bytes name, operand
-        for name, operation, operand in conditions:
-            tctdbqryaddcond(query, PyBytes_AS_STRING(name), operation, PyBytes_AS_STRING(operand))
+        if made is NULL:
+            raise MemoryError
+        for i, (name, operation, operand) in enumerate(conditions):
+            made[i] = Condition(PyBytes_AS_STRING(name), operation, PyBytes_AS_STRING(operand))
         if order is not None:
-            name, operation = order
-            tctdbqrysetorder(query, PyBytes_AS_STRING(name), operation)
-        tctdbqrysetlimit(query, window[0], window[1])
+            name, kind = order
+            column = PyBytes_AS_STRING(name)
+        query = new_query(self.table.handle.tdb, made, len(conditions), column, kind, window[0], window[1])
+        free(made)
+        if query is NULL:
+            raise MemoryError(f"search {self.table.path}")
         return query
 
     def first(self):
@@ -179,17 +186,13 @@ cdef class Query(_Search):
         cdef const char *wanted = NULL if name is None else PyBytes_AS_STRING(column)
         cdef TCMAP *columns = map_of_dict(row)
         cdef TDBQRY *query
-        cdef TCLIST *found
         try:
             self.table._enter()
             try:
+                forget_errors(self.table.handle.tdb)
                 query = self._build([condition[:3] for condition in self.conditions], None, (-1, 0))
                 try:
-                    found = tctdbqrykwic(query, columns, wanted, size, options)
-                    try:
-                        return list_of(found)
-                    finally:
-                        tclistdel(found)
+                    return self._taken(tctdbqrykwic(query, columns, wanted, size, options))
                 finally:
                     tctdbqrydel(query)
             finally:
@@ -247,7 +250,7 @@ cdef class _Plan:
             self.checks.append((name, frozenset(values)))
             if not split:
                 self._and(name, TDBQCSTROREQ | TDBQCNOIDX, operand)
-        elif split or any(tangled(index, value) for value in values):
+        elif split or any([self._tangled(index, value) for value in values]):
             self.searches = [
                 [*self.searches[0], (name, self._equality(index, value), value)] for value in values
             ]
@@ -255,57 +258,25 @@ cdef class _Plan:
             self._and(name, TDBQCSTROREQ, operand)
 
     cdef int _equality(self, TDBIDX *index, bytes value) except -1:
-        return TDBQCSTREQ | (TDBQCNOIDX if tangled(index, value) else 0)
+        return TDBQCSTREQ | (TDBQCNOIDX if self._tangled(index, value) else 0)
+
+    cdef bint _tangled(self, TDBIDX *index, bytes value) except -1:
+        """Whether entries of other values lie among those of `value`."""
+        cdef const char *start = PyBytes_AS_STRING(value)
+        cdef int size = size_of(value)
+        cdef bint found
+        if index.name[0] == 0:
+            return False
+        with nogil:
+            found = is_tangled(<TCBDB *>index.db, start, size)
+        self.query.table._check_read("search", not io_failure.error, TCEMISC)
+        return found
 
     cdef bint _loses_order(self):
         """Whether the library would forget to sort what it finds equal as numbers by their texts."""
         if self.query.order is None or self.query.order[1] not in (TDBQOSTRASC, TDBQOSTRDESC):
             return False
         return any(name == self.query.order[0] and op == TDBQCNUMEQ for name, op, _ in self.searches[0])
-
-
-cdef bint tangled(TDBIDX *index, bytes value) noexcept:
-    """Whether entries of other values lie among those of `value`: those that go on with a NUL, which every entry holds
-    behind its value."""
-    cdef int size = <int>len(value) + 1
-    cdef const char *start = PyBytes_AS_STRING(value)
-    cdef BDBCUR *cursor
-    cdef const char *key
-    cdef int key_size
-    cdef bint found = False
-    if index.name[0] == 0:
-        return False
-    cursor = tcbdbcurnew(<TCBDB *>index.db)
-    with nogil:
-        tcbdbcurjump(cursor, start, size)
-        while not found:
-            key = <const char *>tcbdbcurkey3(cursor, &key_size)
-            if key is NULL or key_size < size or memcmp(key, start, size) != 0:
-                break
-            found = key_size != size + 2
-            tcbdbcurnext(cursor)
-    tcbdbcurdel(cursor)
-    return found
-
-
-cdef void gather_equal(TCBDB *bdb, const char *value, int size, int64_t most, TCLIST *found) noexcept nogil:
-    """Append the keys of the entries of a value, at most so many. An entry is the value, a NUL, two bytes of a hash."""
-    cdef BDBCUR *cursor = tcbdbcurnew(bdb)
-    cdef const char *entry
-    cdef const char *key
-    cdef int entry_size, key_size
-    cdef bint more = tcbdbcurjump(cursor, value, size + 1)
-    while more and tclistnum(found) < most:
-        entry = <const char *>tcbdbcurkey3(cursor, &entry_size)
-        if entry is NULL or entry_size <= size or memcmp(entry, value, size + 1) != 0:
-            break
-        if entry_size == size + 3:
-            key = <const char *>tcbdbcurval3(cursor, &key_size)
-            if key is NULL:
-                break
-            tclistpush(found, key, key_size)
-        more = tcbdbcurnext(cursor)
-    tcbdbcurdel(cursor)
 
 
 cdef list list_of(TCLIST *found):

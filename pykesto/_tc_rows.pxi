@@ -145,13 +145,13 @@ cdef int check_raw(object row) except -1:
     return 0
 
 
-cdef bint names_differ(const unsigned char *row, const unsigned char *end, uint64_t count) noexcept nogil:
+cdef bint names_differ(const unsigned char *row, const unsigned char *end, uint64_t count) except -1:
     """Whether no two columns of a sound row have one name."""
     cdef Column columns[16]
     cdef uint64_t i, j, mark, met = 0
     cdef TCMAP *all_columns
     if count > 16:
-        all_columns = tcmapload(row, <int>(end - row))
+        all_columns = loaded(<const char *>row, <int>(end - row))
         i = tcmaprnum(all_columns)
         tcmapdel(all_columns)
         return i == count
@@ -218,15 +218,24 @@ cdef inline char *put_bytes(char *at, bytes text) noexcept:
 cdef TCMAP *map_of_raw(bytes row) except NULL:
     """The library's map of a row in its own layout; the caller frees it."""
     check_raw(row)
-    return tcmapload(PyBytes_AS_STRING(row), <int>PyBytes_GET_SIZE(row))
+    return loaded(PyBytes_AS_STRING(row), <int>PyBytes_GET_SIZE(row))
 
 
 cdef TCMAP *map_of_dict(object row) except NULL:
     """The library's map of a mapping of columns; the caller frees it."""
     cdef Packed packed
     pack(row, &packed)
-    cdef TCMAP *columns = tcmapload(packed.data, packed.size)
-    free(packed.data)
+    try:
+        return loaded(packed.data, packed.size)
+    finally:
+        free(packed.data)
+
+
+cdef TCMAP *loaded(const char *row, int size) except NULL:
+    """The library's map of a row in its own layout, which is sound; the caller frees it."""
+    cdef TCMAP *columns = tcmapload(row, size)
+    if columns is NULL:
+        raise MemoryError(f"a row of {size} bytes")
     return columns
 
 

@@ -363,6 +363,8 @@ cdef copy_rows(TCTDB *source, TCTDB *target):
     """Put all rows as they are stored, and what the header holds for the user; errors stay with the two."""
     cdef TCXSTR *key = tcxstrnew()
     cdef TCXSTR *row = tcxstrnew()
+    if key is NULL or row is NULL:
+        raise MemoryError
     forget_errors(source)
     with nogil:
         memcpy(own_header(target), own_header(source), 128)

@@ -344,7 +344,11 @@ cdef bint fits(bytes low, bytes key, bint decimal):
 
 cdef bytes tcbs_decoded(bytes value):
     cdef int size = 0
-    cdef char *found = tcbsdecode(PyBytes_AS_STRING(value), <int>len(value), &size)
+    cdef char *found
+    io_begin()
+    found = tcbsdecode(PyBytes_AS_STRING(value), <int>len(value), &size)
+    if found is NULL and io_failure.error == ENOMEM:
+        raise MemoryError
     if found is NULL:
         raise ValueError("TCBS")
     return take(found, size)
