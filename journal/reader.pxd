@@ -2,9 +2,13 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from pykesto.journal.records cimport Record
+from pykesto.journal.records cimport Record, Verified
 from pykesto.journal.segment cimport Segment
 from pykesto.journal.state cimport JournalState
+
+
+cdef class Follower:
+    cdef int take(self, uint64_t number, const char *payload, Py_ssize_t size) except -1
 
 
 cdef class Reader:
@@ -14,7 +18,8 @@ cdef class Reader:
     cdef readonly uint32_t crc
     cdef public uint64_t number
     cdef uint64_t limit(self, uint64_t newest, uint64_t end) except? 0xFFFFFFFFFFFFFFFF
-    cdef Record next_of(self, bytes block, Py_ssize_t offset, uint64_t limit)
     cdef int go_past(self, Record record) except -1
-    cdef uint64_t whole_size(self, bytes block, uint64_t limit) except 0
+    cdef int follow(self, JournalState state, Follower follower) except -1
+    cdef bytes block(self, uint64_t newest, uint64_t end, uint64_t *limit)
+    cdef bint next_of(self, Verified *found, bytes block, Py_ssize_t *offset, uint64_t limit) except -1
     cdef object damage(self, str what)

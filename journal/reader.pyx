@@ -8,7 +8,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 
-from pykesto.journal.records cimport HEADER, Record, claimed_size, parse
+from pykesto.journal.records cimport HEADER, Record, Verified, claimed_size, record_at, verify
 from pykesto.journal.segment cimport Segment
 from pykesto.journal.state cimport JournalState
 
@@ -17,6 +17,14 @@ from pykesto.journal.segments import SegmentGone
 
 cdef enum:
     CHUNK = 1 << 20
+
+
+cdef class Follower:
+    """Takes in record after record as a reader follows the journal."""
+
+    cdef int take(self, uint64_t number, const char *payload, Py_ssize_t size) except -1:
+        """Take in the payload of the next record; it stays where it is during this call only."""
+        raise NotImplementedError
 
 
 @cython.final
@@ -46,29 +54,47 @@ cdef class Reader:
         if until is not None:
             end = min(end, <uint64_t>until)
         cdef uint64_t newest = state.segment  # after `end`: a roll stores the segment first
-        cdef uint64_t limit, size, asked
+        cdef uint64_t limit = 0
         cdef Py_ssize_t offset
-        cdef Record record
+        cdef Verified found
         cdef bytes block
         while self.position < end:
-            limit = self.limit(newest, end)
-            if self.position >= limit:
-                self.enter(self.segment.number + 1)
-            size = CHUNK
-            while self.position < limit:
-                asked = min(size, limit - self.position)
-                block = self.segment.get(self.position, asked)
-                offset = 0
-                while offset + HEADER <= PyBytes_GET_SIZE(block):
-                    record = self.next_of(block, offset, limit)
-                    if record is None:
-                        break
-                    offset += <Py_ssize_t>(record.ends() - record.position)
-                    yield record
-                if offset == 0:
-                    if <uint64_t>PyBytes_GET_SIZE(block) < asked:
-                        raise self.damage("the file ends inside a record")
-                    size = self.whole_size(block, limit)
+            block, offset = self.block(newest, end, &limit), 0
+            while self.next_of(&found, block, &offset, limit):
+                yield record_at(&found)
+
+    cdef int follow(self, JournalState state, Follower follower) except -1:
+        """Hand over the payloads from here to the published end, where they lie; the reader moves on with each."""
+        cdef uint64_t end = state.published_end()
+        cdef uint64_t newest = state.newest_segment()
+        cdef uint64_t limit = 0
+        cdef Py_ssize_t offset
+        cdef Verified found
+        cdef bytes block
+        while self.position < end:
+            block, offset = self.block(newest, end, &limit), 0
+            while self.next_of(&found, block, &offset, limit):
+                follower.take(found.number, found.payload, found.size)
+        return 0
+
+    cdef bytes block(self, uint64_t newest, uint64_t end, uint64_t *limit):
+        """The bytes from here on, with one whole record at least, and where the records of their segment end."""
+        limit[0] = self.limit(newest, end)
+        if self.position >= limit[0]:
+            self.enter(self.segment.number + 1)
+            limit[0] = self.limit(newest, end)
+        cdef uint64_t asked = min(<uint64_t>CHUNK, limit[0] - self.position)
+        cdef bytes block = self.segment.get(self.position, asked)
+        if PyBytes_GET_SIZE(block) < HEADER:
+            raise self.damage("the file ends inside a record")
+        cdef uint64_t size = claimed_size(PyBytes_AS_STRING(block))
+        if size == 0 or size > limit[0] - self.position:
+            raise self.damage("a record ends beyond the journal's end")
+        if size > asked:
+            block = self.segment.get(self.position, size)
+        if <uint64_t>PyBytes_GET_SIZE(block) < size:
+            raise self.damage("the file ends inside a record")
+        return block
 
     cdef uint64_t limit(self, uint64_t newest, uint64_t end) except? 0xFFFFFFFFFFFFFFFF:
         """Where this segment's records end: at its successor's start, if it has one."""
@@ -85,24 +111,24 @@ cdef class Reader:
             )
         self.segment = segment
 
-    cdef Record next_of(self, bytes block, Py_ssize_t offset, uint64_t limit):
-        """The record at `offset`, or None if more bytes are needed to have it whole."""
+    cdef bint next_of(self, Verified *found, bytes block, Py_ssize_t *offset, uint64_t limit) except -1:
+        """Verify the record at `offset` and go past it; False if more bytes are needed to have it whole."""
         cdef const char *at = PyBytes_AS_STRING(block)
-        cdef uint64_t size = claimed_size(at + offset)
-        cdef uint32_t previous_crc = 0
+        cdef Py_ssize_t left = PyBytes_GET_SIZE(block) - offset[0]
+        if left < HEADER:
+            return False
+        cdef uint64_t size = claimed_size(at + offset[0])
         if size == 0 or size > limit - self.position:
             raise self.damage("a record ends beyond the journal's end")
-        if size > <uint64_t>(PyBytes_GET_SIZE(block) - offset):
-            return None
-        cdef Record record = parse(
-            at, PyBytes_GET_SIZE(block), offset, self.position, size, self.segment.salt, &previous_crc
-        )
-        if record is None:
+        if size > <uint64_t>left:
+            return False
+        if not verify(found, at, PyBytes_GET_SIZE(block), offset[0], self.position, size, self.segment.salt):
             raise self.damage("the record does not verify")
-        if previous_crc != self.crc or record.number <= self.number:
+        if found.previous_crc != self.crc or found.number <= self.number:
             raise self.damage("the record does not follow the one before it")
-        self.go_past(record)
-        return record
+        offset[0] += <Py_ssize_t>size
+        self.position, self.crc, self.number = found.ends, found.crc, found.number
+        return True
 
     def accept(self, bytes block not None, uint64_t limit, *, uint64_t place):
         """Go past the records of `block`, which begins here, up to the first that does not verify or follow.
@@ -112,21 +138,19 @@ cdef class Reader:
         """
         cdef const char *at = PyBytes_AS_STRING(block)
         cdef Py_ssize_t offset = 0
-        cdef uint32_t previous_crc = 0
         cdef uint64_t records = 0
         cdef uint64_t durable_end = 0
-        cdef Record record
+        cdef Verified found
         crc = None
         while True:
-            record = parse(
-                at, PyBytes_GET_SIZE(block), offset, self.position, limit - self.position, self.segment.salt, &previous_crc
-            )
-            if record is None or previous_crc != self.crc or record.number <= self.number:
+            if not verify(
+                &found, at, PyBytes_GET_SIZE(block), offset, self.position, limit - self.position, self.segment.salt
+            ) or found.previous_crc != self.crc or found.number <= self.number:
                 return records, durable_end, crc
-            offset += <Py_ssize_t>(record.ends() - record.position)
-            records += record.position >= place
-            durable_end = max(durable_end, record.durable_end)
-            self.go_past(record)
+            offset += <Py_ssize_t>(found.ends - found.position)
+            records += found.position >= place
+            durable_end = max(durable_end, found.durable_end)
+            self.position, self.crc, self.number = found.ends, found.crc, found.number
             if self.position == place:
                 crc = self.crc
 
@@ -137,15 +161,6 @@ cdef class Reader:
     def advance(self, Record record not None):
         """Stand behind a record."""
         self.go_past(record)
-
-    cdef uint64_t whole_size(self, bytes block, uint64_t limit) except 0:
-        """How much to read for a record larger than a chunk."""
-        if PyBytes_GET_SIZE(block) < HEADER:
-            raise self.damage("the file ends inside a record")
-        cdef uint64_t size = claimed_size(PyBytes_AS_STRING(block))
-        if <uint64_t>PyBytes_GET_SIZE(block) >= min(size, limit - self.position):
-            raise self.damage("the record does not verify")
-        return size
 
     cdef object damage(self, str what):
         return CorruptionError(what, path=self.segment.path, offset=self.segment.offset(self.position))

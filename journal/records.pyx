@@ -119,27 +119,34 @@ cdef uint64_t claimed_size(const char *at) noexcept nogil:
     return size_with(size) if size < (<uint64_t>1 << 62) else 0
 
 
-cdef Record parse(
-    const char *block, Py_ssize_t size, Py_ssize_t offset, uint64_t position, uint64_t room, uint32_t salt,
-    uint32_t *previous_crc
-):
-    """`parse_record` on a block of memory."""
+cdef bint verify(
+    Verified *found, const char *block, Py_ssize_t size, Py_ssize_t offset, uint64_t position, uint64_t room, uint32_t salt
+) noexcept nogil:
+    """Whether a record stands at `offset`, which is `position` of the journal; what it says, where it lies."""
     if offset < 0 or size - offset < HEADER:
-        return None
+        return False
     cdef const char *at = block + offset
     cdef uint64_t payload = kesto_get64(at + SIZE)
     cdef uint64_t whole = claimed_size(at)
-    cdef uint64_t durable_end = kesto_get64(at + DURABLE_END)
-    cdef uint32_t crc = kesto_get32(at)
-    if kesto_get64(at + POSITION) != position or whole == 0 or whole > room or durable_end > position:
-        return None
+    found.position = position
+    found.ends = position + whole
+    found.durable_end = kesto_get64(at + DURABLE_END)
+    found.number = kesto_get64(at + NUMBER)
+    found.crc = kesto_get32(at)
+    found.previous_crc = kesto_get32(at + PREVIOUS_CRC)
+    found.payload = at + HEADER
+    found.size = <Py_ssize_t>payload
+    if kesto_get64(at + POSITION) != position or whole == 0 or whole > room or found.durable_end > position:
+        return False
     if payload > <uint64_t>(size - offset - HEADER):
-        return None
-    if kesto_crc32c(salt, at + PREVIOUS_CRC, HEADER - PREVIOUS_CRC + payload) != crc:
-        return None
-    previous_crc[0] = kesto_get32(at + PREVIOUS_CRC)
+        return False
+    return kesto_crc32c(salt, at + PREVIOUS_CRC, HEADER - PREVIOUS_CRC + payload) == found.crc
+
+
+cdef Record record_at(const Verified *found):
+    """A copy of what was verified."""
     return record_of(
-        position, kesto_get64(at + NUMBER), crc, durable_end, PyBytes_FromStringAndSize(at + HEADER, payload)
+        found.position, found.number, found.crc, found.durable_end, PyBytes_FromStringAndSize(found.payload, found.size)
     )
 
 
@@ -155,11 +162,10 @@ def parse_record(bytes block not None, Py_ssize_t offset, *, uint64_t position, 
 
     None if there is no record that verifies alone, or if it ends outside `block` or after `room` bytes.
     """
-    cdef uint32_t previous_crc = 0
-    cdef Record record = parse(
-        PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), offset, position, room, salt, &previous_crc
-    )
-    return None if record is None else (record, previous_crc)
+    cdef Verified found
+    if not verify(&found, PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), offset, position, room, salt):
+        return None
+    return record_at(&found), found.previous_crc
 
 
 def headers_before(bytes block not None, *, uint64_t position, uint64_t end, uint32_t crc):
@@ -190,18 +196,16 @@ def tail_of(bytes block not None, Py_ssize_t offset, *, uint64_t position, uint6
     cdef const char *at = PyBytes_AS_STRING(block)
     cdef Py_ssize_t last = PyBytes_GET_SIZE(block)
     cdef Py_ssize_t here
-    cdef uint32_t previous_crc = 0
+    cdef Verified found
     cdef uint64_t durable_end = 0
-    cdef Record record
     while last - offset >= <Py_ssize_t>sizeof(ZEROS) and memcmp(at + last - sizeof(ZEROS), ZEROS, sizeof(ZEROS)) == 0:
         last -= sizeof(ZEROS)
     while last > offset and at[last - 1] == 0:
         last -= 1
     for here in range(offset, last, ALIGN):
-        record = parse(
-            at, PyBytes_GET_SIZE(block), here, position + <uint64_t>(here - offset), end - position - <uint64_t>(here - offset),
-            salt, &previous_crc,
-        )
-        if record is not None:
-            durable_end = max(durable_end, record.durable_end)
+        if verify(
+            &found, at, PyBytes_GET_SIZE(block), here, position + <uint64_t>(here - offset),
+            end - position - <uint64_t>(here - offset), salt,
+        ):
+            durable_end = max(durable_end, found.durable_end)
     return last - offset if last > offset else 0, durable_end

@@ -20,7 +20,7 @@ cdef class JournalState:
     cdef bint is_rolling(self) except -1
     cdef uint64_t current_generation(self) except? 0xFFFFFFFFFFFFFFFF
     cdef uint64_t sequence(self) except? 0xFFFFFFFFFFFFFFFF
-    cdef int wait(self, uint64_t sequence, double seconds) except -1
+    cdef bint wait(self, uint64_t sequence, double seconds) except -1
     cdef int wake(self) except -1
     cpdef int publish(self, uint64_t end) except -1
     cpdef int count_commit(self) except -1

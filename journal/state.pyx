@@ -204,10 +204,10 @@ cdef class JournalState:
         """A number that changes when a sync ends: to be read before, and given to `wait`."""
         return self.load(SYNC_SEQUENCE)
 
-    cdef int wait(self, uint64_t sequence, double seconds) except -1:
-        """Sleep until a sync ends, or a while."""
+    cdef bint wait(self, uint64_t sequence, double seconds) except -1:
+        """Sleep until a sync ends, or a while; whether one ended."""
         self.words.wait(self.first + SYNC_SEQUENCE, sequence, seconds)
-        return 0
+        return self.load(SYNC_SEQUENCE) != sequence
 
     cdef int wake(self) except -1:
         """A sync has ended: wake all that wait for one."""

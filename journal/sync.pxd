@@ -13,7 +13,7 @@ cdef class GroupSync:
     cdef readonly ProcessLock commit_lock
     cdef object one_at_a_time
     cpdef int make_durable(self, uint64_t target) except -1
-    cdef bint lead(self, uint64_t target) except -1
+    cdef bint lead(self, uint64_t target, bint ask) except -1
     cdef int sync_as_leader(self) except -1
     cdef int sync_to_end(self) except -1
     cdef int write_all_again(self) except -1

@@ -74,22 +74,23 @@ cdef class GroupSync:
         if state.known_durable_end() >= target:
             return 0
         cdef double began = time.monotonic()
+        cdef bint ask = False  # for the lock itself: who seems to have it may be dead
         while state.known_durable_end() < target:
             state.refuse_if_poisoned()
             sequence = state.sequence()  # before the try, so that a sync ending in between is not slept through
-            if self.lead(target):
+            if self.lead(target, ask):
                 state.wake()  # after the release: who is not covered yet tries the lock at once
             elif time.monotonic() - began > PATIENCE_S and not (ACTIVE and off("sync.patience")):
                 with self.commit_lock.held(PATIENCE_S * 5):  # the leader may be stopped: don't depend on it
                     self.sync_alone(target)
                 state.wake()
             else:
-                state.wait(sequence, LOOK_AGAIN_S)
+                ask = not state.wait(sequence, LOOK_AGAIN_S)
         return 0
 
-    cdef bint lead(self, uint64_t target) except -1:
+    cdef bint lead(self, uint64_t target, bint ask) except -1:
         """Sync for all, unless another does; whether this one had the lock."""
-        if not self.sync_lock.take():
+        if not (self.sync_lock.take() if ask else self.sync_lock.take_if_free()):
             return False
         try:
             if self.state.known_durable_end() < target:

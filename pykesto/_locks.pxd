@@ -29,9 +29,10 @@ cdef class ProcessLock:
     cdef unsigned long owner  # the thread that has it, 0: none of this process
     cdef bint has_holder(self) except -1
     cdef bint take(self) except -1
+    cdef bint take_if_free(self) except -1
     cdef int count(self) except -1
     cdef int give(self) except -1
     cdef int give_mine(self) except -1
     cdef int take_in_time(self, object timeout_s) except -1
     cdef int let_others(self) except -1
-    cdef int sleep(self) except -1
+    cdef bint sleep(self, bint anyway) except -1

@@ -7,9 +7,11 @@ makes; between two statements here it can't. So what is taken is always known, a
 cimport cython
 
 from cpython.pythread cimport PyThread_get_thread_ident
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from pykesto._system cimport SharedWords, current_pid, kesto_add, kesto_load, kesto_store, kesto_wake_some
+from pykesto._system cimport (
+    SharedWords, current_pid, kesto_add, kesto_load, kesto_store, kesto_swap, kesto_wait, kesto_wake_some,
+)
 
 import time
 
@@ -28,6 +30,7 @@ cdef enum:
     TAKEN = 3
 
 LOOK_AGAIN_S = 0.005  # a holder that was killed wakes nobody, so waiters look for themselves this often
+cdef int64_t LOOK_AGAIN_NS = <int64_t>(LOOK_AGAIN_S * 1e9)
 
 
 @cython.final
@@ -85,8 +88,8 @@ cdef class ProcessLock:
     holder wakes the longest waiting when it lets go. Who has had the lock `burst` times running while others wait
     stands in line like them: a process that asks again at once would else always be there first.
 
-    The words are a sequence to sleep on, the number of sleepers, the holder's pid, which is for people to read only,
-    and how often the lock was taken.
+    The words are a sequence to sleep on, the number of sleepers, the holder's pid, and how often the lock was taken.
+    The pid spares waiters a system call that fails; it is never believed for long, as one who is killed leaves it.
     """
     def __init__(self, file, SharedWords words not None, Py_ssize_t first_word, *, int burst=32):
         self.burst = burst
@@ -130,56 +133,70 @@ cdef class ProcessLock:
         self.owner = PyThread_get_thread_ident()
         return 0
 
+    cdef bint take_if_free(self) except -1:
+        """Take both locks, or neither, without asking for one that someone seems to have."""
+        return kesto_load(self.words.at(self.first + HOLDER)) == 0 and self.take()
+
     cdef int give(self) except -1:
+        cdef uint64_t *words = self.words.at(self.first)
         self.owner = 0
         try:
-            kesto_store(self.words.at(self.first + HOLDER), 0)
+            self.file.release()
+        except BaseException:
+            # An interrupt that came during C code is raised where Python is entered again: before the release.
+            self.file.release()
+            raise
         finally:
-            try:
-                self.file.release()
-            except BaseException:
-                # An interrupt that came during C code is raised where Python is entered again: before the release.
-                self.file.release()
-                raise
-            finally:
-                self.in_use = False
-        if kesto_load(self.words.at(self.first + WAITERS)):
-            kesto_add(self.words.at(self.first + SEQUENCE), 1)
-            kesto_wake_some(self.words.at(self.first + SEQUENCE), 1)
+            kesto_swap(words + HOLDER, <uint64_t>current_pid(), 0)  # unless the next one has written itself down
+            self.in_use = False
+        if kesto_load(words + WAITERS):
+            kesto_add(words + SEQUENCE, 1)
+            kesto_wake_some(words + SEQUENCE, 1)
         return 0
 
     cdef int take_in_time(self, object timeout_s) except -1:
         """Take the lock, or raise LockTimeout after `timeout_s` seconds (None: wait for ever)."""
         if self.in_a_row >= self.burst and kesto_load(self.words.at(self.first + WAITERS)):
             self.let_others()
-        if self.take():
+        if self.take_if_free():
             return 0
         cdef double began = time.monotonic()
-        cdef double waited_s
-        while not self.take():
+        cdef double waited_s = 0
+        cdef bint refused = False
+        while timeout_s is None or waited_s < timeout_s:
+            if self.sleep(refused) and self.has_holder():
+                refused = False  # someone let go, and another was quicker
+            elif self.take():
+                return 0
+            else:
+                refused = True
             waited_s = time.monotonic() - began
-            if timeout_s is not None and waited_s >= timeout_s:
-                raise LockTimeout(self.file.path.name, holder_pid=self.holder, waited_s=waited_s)
-            self.sleep()
+        if not self.take():
+            raise LockTimeout(self.file.path.name, holder_pid=self.holder, waited_s=waited_s)
         return 0
 
     cdef int let_others(self) except -1:
         """Stand in line once. If nobody came meanwhile, those who were counted as waiting are dead."""
         cdef uint64_t taken = kesto_load(self.words.at(self.first + TAKEN))
         self.in_a_row = 0
-        self.sleep()
+        self.sleep(True)
         if kesto_load(self.words.at(self.first + TAKEN)) == taken:
             kesto_store(self.words.at(self.first + WAITERS), 0)
         return 0
 
-    cdef int sleep(self) except -1:
-        sequence = self.words.load(self.first + SEQUENCE)
+    cdef bint sleep(self, bint anyway) except -1:
+        """Sleep until someone lets go, or a moment, unless nobody seems to have the lock; whether someone let go."""
+        cdef uint64_t *word = self.words.at(self.first + SEQUENCE)
+        cdef uint64_t sequence = kesto_load(word)
         self.words.add(self.first + WAITERS, 1)
         try:
-            self.words.wait(self.first + SEQUENCE, sequence, LOOK_AGAIN_S)
+            if not anyway and not self.has_holder():
+                return True
+            with nogil:
+                kesto_wait(word, <uint32_t>sequence, LOOK_AGAIN_NS)
+            return kesto_load(self.words.at(self.first + SEQUENCE)) != sequence
         finally:
             self.words.lower(self.first + WAITERS, 1)
-        return 0
 
     def held(self, timeout_s):
         """For a block: `with lock.held(10.0): ...`; LockTimeout, naming the holder, after so many seconds."""

@@ -1,6 +1,6 @@
 """Commits, for compiled modules."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 
 cdef class Commit:
@@ -10,6 +10,20 @@ cdef class Commit:
     cdef readonly uint64_t time_ms
 
 
+cdef struct Cursor:
+    const char *at
+    const char *end
+
+
+cdef enum:
+    DELETED = 0xFFFFFFFF  # in place of an image's size
+
+
+cdef uint32_t number(Cursor *cursor) except? 0xFFFFFFFE
+cdef uint64_t large_number(Cursor *cursor) except? 0xFFFFFFFFFFFFFFFE
+cdef bytes taken(Cursor *cursor, Py_ssize_t size)
+cdef str name_taken(Cursor *cursor, Py_ssize_t size)
+cdef tuple parsed_heading(bytes heading)
 cdef Commit commit_of(dict rows, tuple schema, dict about, uint64_t time_ms)
 cdef uint64_t now_ms() noexcept
 cpdef bytes pack_commit(Commit commit)

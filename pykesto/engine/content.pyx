@@ -38,7 +38,6 @@ cdef extern from *:
 cdef Py_ssize_t IMAGE_BYTES = (1 << 31) - (1 << 20)  # what Tokyo Cabinet can store in a C int, less its own
 IMAGE_BYTES_MAX = IMAGE_BYTES
 cdef Py_ssize_t KEY_BYTES = _KEY_BYTES_MAX
-cdef uint32_t DELETED = 0xFFFFFFFF
 
 # Headings without schema changes repeat: a process commits under one pid, with few notes.
 cdef dict headings = {}
@@ -173,11 +172,6 @@ cpdef bytes pack_commit(Commit commit):
                 at = add_bytes(at, <bytes>key)
                 at = add_bytes(at, <bytes>image)
     return payload
-
-
-cdef struct Cursor:
-    const char *at
-    const char *end
 
 
 cdef uint32_t number(Cursor *cursor) except? 0xFFFFFFFE:

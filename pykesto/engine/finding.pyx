@@ -46,7 +46,7 @@ cdef class IndexView:
 
     cdef bint hidden(self, const Entry *entry) except -1:
         """Whether the overlay has a version of the row for this snapshot."""
-        if self.table is None or not self.table.filter.may_hold(entry.key, entry.key_size):
+        if self.table is None or not self.table.may_hold(entry.key, entry.key_size):
             return False
         cdef Version row = self.table.rows.get(PyBytes_FromStringAndSize(entry.key, entry.key_size))
         while row is not None and row.number > self.version:

@@ -7,6 +7,7 @@ from pykesto.engine.content cimport Commit
 from pykesto.engine.keyfilter cimport KeyFilter
 from pykesto.engine.listed cimport Listed
 from pykesto.engine.ordered cimport Ordered
+from pykesto.journal.reader cimport Follower
 
 
 cdef class Version:
@@ -17,22 +18,27 @@ cdef class Version:
 
 cdef class Applied:
     cdef readonly uint64_t number
-    cdef readonly tuple touched
+    cdef str table  # of the only row that it wrote, None if it wrote several
+    cdef bytes key
+    cdef tuple several
     cdef readonly dict about
     cdef readonly uint64_t time_ms
 
 
 cdef class Table:
     cdef readonly dict rows
-    cdef readonly Ordered keys
+    cdef Ordered keys  # None until somebody asks for an order
     cdef readonly dict indexes
-    cdef KeyFilter filter
+    cdef KeyFilter filter  # None until somebody asks it
     cdef Py_ssize_t chains  # rows with several versions
     cdef uint64_t newest  # the number of the newest version
+    cdef Ordered in_order(self)
+    cdef bint may_hold(self, const char *key, Py_ssize_t size) except -1
     cdef int note_key(self, bytes key) except -1
+    cdef int note_gone(self, bytes key) except -1
 
 
-cdef class Overlay:
+cdef class Overlay(Follower):
     cdef readonly object mark
     cdef readonly uint64_t version
     cdef readonly object schema
@@ -44,7 +50,8 @@ cdef class Overlay:
     cdef list live
     cdef dict known
     cdef Table table(self, str name)
-    cdef put(self, Table table, bytes key, bytes image, uint64_t number)
+    cdef int put(self, Table table, bytes key, bytes image, uint64_t number) except -1
+    cdef int end(self, Applied applied) except -1
     cdef prune(self, Table table, bytes key, Version newest)
     cdef change_maps(self, change)
     cdef build_index(self, str table_name, definition)

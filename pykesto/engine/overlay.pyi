@@ -6,7 +6,6 @@ from ..store import IndexDefinition
 from .content import Commit
 from .listed import Listed
 from .manifest import Mark
-from .ordered import Ordered
 from .schema import Schema
 
 @final
@@ -18,16 +17,16 @@ class Version:
 @final
 class Applied:
     number: Final[int]
-    touched: Final[tuple[tuple[str, tuple[bytes, ...]], ...]]
     about: Final[dict[str, Any]]
     time_ms: Final[int]
+    @property
+    def touched(self) -> tuple[tuple[str, tuple[bytes, ...]], ...]: ...
     @property
     def keys(self) -> tuple[tuple[str, bytes], ...]: ...
 
 @final
 class Table:
     rows: Final[dict[bytes, Version]]
-    keys: Final[Ordered]
     indexes: Final[dict[str, Listed]]
 
 @final

@@ -8,29 +8,34 @@ again.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Next
 from cpython.ref cimport Py_INCREF, PyObject
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from pykesto._locks cimport Mutex
-from pykesto.engine.content cimport Commit, changes_schema
+from pykesto.engine.content cimport (
+    DELETED, Commit, Cursor, changes_schema, large_number, name_taken, number, parsed_heading, taken, unpack_commit,
+)
 from pykesto.engine.keyfilter cimport KeyFilter
 from pykesto.engine.listed cimport Listed
 from pykesto.engine.ordered cimport Ordered
+from pykesto.journal.reader cimport Follower
 
 from bisect import bisect_left
 from collections import deque
 
 from pykesto import failpoints as _failpoints
 from pykesto.engine.schema import Schema
+from pykesto.errors import CorruptionError
 from pykesto.failpoints import off
 
 cdef bint ACTIVE = _failpoints.ACTIVE
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject *of)
+    PyObject *PyDict_SetDefault(dict of, key, default) except NULL
 
 
 @cython.final
@@ -55,7 +60,15 @@ cdef class Version:
 @cython.final
 @cython.no_gc
 cdef class Applied:
-    """A commit in the overlay: its number, the keys it wrote, table by table, and what it says of itself."""
+    """A commit in the overlay: its number, the keys it wrote, table by table, and what it says of itself.
+
+    Nearly all commits write one row, and tuples would be looked at by every garbage collection.
+    """
+
+    @property
+    def touched(self):
+        """The (table, keys) pairs of what it wrote."""
+        return self.several if self.table is None else ((self.table, (self.key,)),)
 
     @property
     def keys(self):
@@ -65,26 +78,53 @@ cdef class Applied:
 
 @cython.final
 cdef class Table:
-    """One table's part of the overlay."""
+    """One table's part of the overlay. Most are only asked for single rows: what else is asked is made then."""
 
     def __cinit__(self):
         self.rows = {}
-        self.keys = Ordered()
         self.indexes = {}  # by the names of indexes; replaced, not changed, when one is dropped
-        self.filter = KeyFilter()
+
+    cdef Ordered in_order(self):
+        """The keys, ready to be sorted. The caller has the overlay's lock."""
+        cdef Ordered made
+        if self.keys is None:
+            made = Ordered()
+            for key in self.rows:
+                made.add(key)
+            self.keys = made
+        return self.keys
+
+    cdef bint may_hold(self, const char *key, Py_ssize_t size) except -1:
+        """Whether the key may be here; false is certain."""
+        if self.filter is None:
+            if not self.rows:
+                return False
+            self.filter = KeyFilter()
+            self.filter.resize(len(self.rows) * 2, self.rows)
+        return self.filter.may_hold(key, size)
 
     cdef int note_key(self, bytes key) except -1:
-        """Have a new key in the filter, and that in the right size."""
-        cdef Py_ssize_t count = len(self.rows)
-        if self.filter.added >= self.filter.bits >> 4:
-            self.filter.resize(count * 2, self.rows)
-        else:
-            self.filter.add(key)
+        """Have a new key where it is asked for, and the filter in the right size."""
+        if self.keys is not None:
+            self.keys.add(key)
+        if self.filter is not None:
+            if self.filter.added >= self.filter.bits >> 4:
+                self.filter.resize(len(self.rows) * 2, self.rows)
+            else:
+                self.filter.add(key)
+        return 0
+
+    cdef int note_gone(self, bytes key) except -1:
+        """Forget a key that has no row any more; with the last, all that is made from keys."""
+        if not self.rows:
+            self.keys = self.filter = None
+        elif self.keys is not None:
+            self.keys.discard(key)
         return 0
 
 
 @cython.final
-cdef class Overlay:
+cdef class Overlay(Follower):
     """All versions since `mark`, of all tables."""
 
     def __init__(self, mark, schema, list live not None):
@@ -122,7 +162,7 @@ cdef class Overlay:
         cdef Table table
         cdef Applied applied = Applied.__new__(Applied)
         applied.number, applied.about, applied.time_ms = number, commit.about, commit.time_ms
-        applied.touched = touched_by(commit.rows)
+        note_touched(applied, commit.rows)
         self.lock.enter()
         try:
             if changes_schema(commit, self.known):
@@ -136,26 +176,57 @@ cdef class Overlay:
                 table = self.table(name)
                 for key, image in (<dict?>rows).items():
                     self.put(table, key, image, number)
-            self.log.append(applied)
+            self.end(applied)
         finally:
             self.lock.leave()
-        self.version = number
 
-    cdef put(self, Table table, bytes key, bytes image, uint64_t number):
+    cdef int take(self, uint64_t number, const char *payload, Py_ssize_t size) except -1:
+        """Take in the commit `number` as the journal has it. Of one row nothing is made but what stays."""
+        cdef Applied applied = Applied.__new__(Applied)
+        cdef bytes image
+        applied.number = number
+        try:
+            image = single_row(applied, payload, size)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise CorruptionError(f"a record of the journal holds no commit: {error}") from error
+        if applied.key is None:
+            self.apply(number, unpack_commit(PyBytes_FromStringAndSize(payload, size)))
+            return 0
+        self.lock.enter()
+        try:
+            if applied.table not in self.known:
+                self.schema.apply((), {applied.table: {applied.key: image}})
+            self.put(self.table(applied.table), applied.key, image, number)
+            self.end(applied)
+        finally:
+            self.lock.leave()
+        return 0
+
+    cdef int end(self, Applied applied) except -1:
+        """A commit is in."""
+        self.log.append(applied)
+        self.version = applied.number
+        return 0
+
+    cdef int put(self, Table table, bytes key, bytes image, uint64_t number) except -1:
         cdef Version version = Version.__new__(Version)
-        version.number, version.image, version.older = number, image, table.rows.get(key)
-        table.rows[key] = version
+        version.number, version.image = number, image
+        cdef Version older = <Version>PyDict_SetDefault(table.rows, key, version)
         table.newest = number
-        if version.older is None:
-            table.keys.add(key)
+        if older is version:
             table.note_key(key)
-        elif version.older.older is None:
-            table.chains += 1
         else:
-            self.prune(table, key, version)
+            version.older = older
+            table.rows[key] = version
+            if older.older is None:
+                table.chains += 1
+            else:
+                self.prune(table, key, version)
         self.size_bytes += PyBytes_GET_SIZE(key) + (0 if image is None else PyBytes_GET_SIZE(image))
-        for listed in table.indexes.values():
-            (<Listed>listed).add(image, key)
+        if table.indexes:
+            for listed in table.indexes.values():
+                (<Listed>listed).add(image, key)
+        return 0
 
     cdef prune(self, Table table, bytes key, Version newest):
         """Drop the version before the last one, if no snapshot sees it."""
@@ -233,7 +304,7 @@ cdef class Overlay:
         """The keys with lo <= key < hi, in order."""
         with self.lock:
             found = self.tables.get(table)
-            return [] if found is None else (<Table>found).keys.between(lo, hi)
+            return [] if found is None or not (<Table>found).rows else (<Table>found).in_order().between(lo, hi)
 
     cpdef Py_ssize_t count_keys(self, str table, lo, hi) except -1:
         """How many keys there are with lo <= key < hi, at most."""
@@ -243,7 +314,7 @@ cdef class Overlay:
                 return 0
             if lo is None and hi is None:
                 return len((<Table>found).rows)
-            return (<Table>found).keys.count_between(b"" if lo is None else lo, b"\xff\xff\xff" if hi is None else hi)
+            return (<Table>found).in_order().count_between(b"" if lo is None else lo, b"\xff\xff\xff" if hi is None else hi)
 
     cdef Listed listed(self, str table, str index):
         """The map of an index, or None."""
@@ -291,7 +362,11 @@ cdef class Overlay:
                 if at_most <= 0:
                     return False
                 applied = self.log.popleft()
-                for name, keys in applied.touched:
+                if applied.table is not None:
+                    at_most -= 1
+                    self.forget_key(self.tables[applied.table], applied.key, version)
+                    continue
+                for name, keys in applied.several:
                     table = self.tables[name]
                     at_most -= len(keys)
                     for key in keys:
@@ -315,9 +390,7 @@ cdef class Overlay:
         else:
             table.chains -= newest.older is not None
             del table.rows[key]
-            table.keys.discard(key)
-            if not table.rows:
-                table.filter = KeyFilter()
+            table.note_gone(key)
         while gone is not None:
             self.size_bytes -= PyBytes_GET_SIZE(key) + (0 if gone.image is None else PyBytes_GET_SIZE(gone.image))
             gone = gone.older
@@ -328,12 +401,39 @@ cdef class Overlay:
             (<Listed>listed).discard(key, gone, kept)
 
 
-cdef tuple touched_by(dict rows):
-    """The (table, keys) pairs of what a commit wrote: most often one."""
+cdef bytes single_row(Applied applied, const char *payload, Py_ssize_t size):
+    """The image of the only row that a payload writes; what else it says goes into `applied`. No key: it does more."""
+    cdef Cursor cursor
+    cursor.at, cursor.end = payload, payload + size
+    applied.time_ms = large_number(&cursor)
+    schema, applied.about = parsed_heading(taken(&cursor, number(&cursor)))
+    if schema or number(&cursor) != 1:
+        return None
+    cdef uint32_t name_size = number(&cursor)
+    cdef uint32_t rows = number(&cursor)
+    applied.table = name_taken(&cursor, name_size)
+    if rows != 1:
+        return None
+    cdef uint32_t key_size = number(&cursor)
+    cdef uint32_t image_size = number(&cursor)
+    cdef bytes key = taken(&cursor, key_size)
+    cdef bytes image = None if image_size == DELETED else taken(&cursor, image_size)
+    if cursor.at != cursor.end:
+        raise ValueError(f"{cursor.end - cursor.at} bytes are left over")
+    applied.key = key
+    return image
+
+
+cdef int note_touched(Applied applied, dict rows) except -1:
+    """Note what a commit wrote: most often one row."""
     if len(rows) == 1:
         for name, keys in rows.items():
-            return ((name, keys_of(keys)),)
-    return tuple([(name, keys_of(keys)) for name, keys in rows.items()])
+            if len(<dict?>keys) == 1:
+                applied.table = name
+                for applied.key in <dict>keys:
+                    return 0
+    applied.several = tuple([(name, keys_of(keys)) for name, keys in rows.items()])
+    return 0
 
 
 cdef tuple keys_of(dict rows):

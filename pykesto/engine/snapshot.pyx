@@ -117,7 +117,7 @@ cdef class BaseSnapshot:
 
     cdef Version version_in(self, Table above, bytes key):
         """The version in the overlay that this snapshot sees, or None."""
-        if not above.filter.may_hold(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)):
+        if not above.may_hold(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)):
             return None
         cdef Version row = above.rows.get(key)
         while row is not None and row.number > self.version:

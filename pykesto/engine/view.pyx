@@ -10,11 +10,9 @@ from libc.stdint cimport uint64_t
 
 from pykesto._locks cimport Mutex
 from pykesto._system cimport SharedWords, current_pid, kesto_fence, kesto_load, kesto_store
-from pykesto.engine.content cimport unpack_commit
 from pykesto.engine.overlay cimport Overlay
 from pykesto.engine.snapshot cimport BaseSnapshot, Used, snapshot_of
 from pykesto.journal.reader cimport Reader
-from pykesto.journal.records cimport Record
 from pykesto.journal.state cimport JournalState
 
 from bisect import bisect_left, insort
@@ -292,11 +290,9 @@ cdef class View:
         return self.base.mark.version > self.overlay.mark.version
 
     cdef int tail(self) except -1:
-        cdef Record record
         cdef uint64_t segment = self.reader.segment.number
         try:
-            for record in self.reader.read_to(self.state):
-                self.overlay.apply(record.number, unpack_commit(record.payload))
+            self.reader.follow(self.state, self.overlay)
         finally:
             self.note_whether_stale()
         if self.reader.segment.number != segment:
