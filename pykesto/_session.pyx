@@ -401,16 +401,6 @@ cdef class Session:
                 break
         return 0
 
-    def _commit(self):
-        """The commit at the end of an attempt; `_committed` follows, whose errors are not the commit's."""
-        return self._write(self._terms(False, None, None))
-
-    def _committed(self):
-        self._run_hooks("after_commit")
-
-    def _leave(self, bint committed):
-        self.leave(committed)
-
     cdef int leave(self, bint committed) except -1:
         """Close; what was begun and not committed counts as rolled back."""
         cdef bint undone = self._snapshot is not None and not committed and not self._doomed

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import contextvars
 import functools
-import inspect
-import logging
 import os
-import random
 import shutil
 import tempfile
-import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, ParamSpec, Self, TypeVar, overload
+from typing import Any, ParamSpec, Self, TypeVar, overload
 
+from ._attempts import Attempts, refuse_late, run
 from .engine.attachments import Attachment, attach, detach
 from .engine.backup import backup
 from .engine.check import Report, check
 from .engine.checkpoint import Outcome
 from .engine.repair import repair
 from .engine.stats import Stats, stats
-from .errors import ClosedError, ConcurrencyConflict, ReadOnlyError, UsageError
+from .errors import ClosedError, ReadOnlyError, UsageError
 from .files import pid
 from .objects import Catalog, ObjectSession, Persistent
 from .objects.collection import Collected, collect
@@ -33,11 +29,6 @@ from .store import Durability, Isolation, SchemaChange, Store
 
 R = TypeVar("R")
 A = ParamSpec("A")
-
-CONTENDED = 16
-
-_log = logging.getLogger("pykesto")
-_running: contextvars.ContextVar[tuple[Database, ...]] = contextvars.ContextVar("pykesto_running", default=())
 
 
 class Database:
@@ -173,17 +164,8 @@ class Database:
             ...     db.run(count, "home"), db.run(count, "home", attempts=100, retry_for=2.5)
             (1, 2)
         """
-        _refuse_late(fn)
-        return self._run(fn, self.attempts(attempts, retry_for=retry_for), args, kwargs)
-
-    def _run(self, fn: Callable[..., R], attempts: Attempts, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
-        for attempt in attempts:
-            with attempt as session:
-                result = fn(session, *args, **kwargs)
-                if inspect.iscoroutine(result):
-                    result.close()
-                    _refuse(fn)
-        return result
+        refuse_late(fn)
+        return run(self.attempts(attempts, retry_for=retry_for), fn, args, kwargs)
 
     @overload
     def transactional(self, fn: Callable[A, R], /) -> Callable[..., R]: ...
@@ -206,11 +188,11 @@ class Database:
         """
         if fn is None:
             return functools.partial(self.transactional, **terms)
-        _refuse_late(fn)
+        refuse_late(fn)
 
         @functools.wraps(fn)
         def runs(*args: Any, **kwargs: Any) -> Any:
-            return self._run(fn, self.attempts(**terms), args, kwargs)
+            return run(self.attempts(**terms), fn, args, kwargs)
 
         return runs
 
@@ -236,14 +218,8 @@ class Database:
             raise TypeError(f"attempts is an int, not {type(attempts).__name__}")
         if attempts < 1:
             raise UsageError(f"attempts is {attempts}; at least one is needed")
-        if self in _running.get():
-            raise UsageError("a transaction of this database runs here already", hint="pass its session on instead")
-
-        def begin() -> ObjectSession:
-            options = self._terms(False, isolation, durability, None)
-            return new_session(ObjectSession, self._attached, options, note, True, self._catalog)
-
-        return Attempts(self, begin, attempts, retry_for)
+        options = self._terms(False, isolation, durability, None)
+        return Attempts(self, ObjectSession, options, note, attempts, retry_for)
 
     # Maintenance
 
@@ -300,7 +276,7 @@ class Database:
             session._change_schema(SchemaChange("drop_table", table.table))
 
         # Rows that others add meanwhile must be seen, whatever the handle's isolation: they would have no table.
-        self._run(drop, self.attempts(isolation="serializable"), (), {})
+        run(self.attempts(isolation="serializable"), drop, (), {})
 
     def upgrade(
         self, cls: type[Persistent], *, batch: int = 1000, progress: Callable[[int], object] | None = None
@@ -352,10 +328,10 @@ class Database:
             raise ReadOnlyError("the database was opened read-only")
         reader = self.session(read_only=True)
 
-        def run(sweep: Callable[[ObjectSession], Any]) -> Any:
-            return self._run(sweep, self.attempts(20, isolation="serializable"), (), {})
+        def swept(sweep: Callable[[ObjectSession], Any]) -> Any:
+            return run(self.attempts(20, isolation="serializable"), sweep, (), {})
 
-        return collect(run, reader, dry_run=dry_run, from_root_only=from_root_only)
+        return collect(swept, reader, dry_run=dry_run, from_root_only=from_root_only)
 
     # Closing
 
@@ -383,129 +359,6 @@ class Database:
 
     def __repr__(self) -> str:
         return f"<Database {self._path}{' closed' if self._closed else ''}>"
-
-
-class Attempts:
-    """The attempts of one block, one after another until one succeeds. Made by `Database.attempts`."""
-
-    def __init__(
-        self, database: Database, begin: Callable[[], ObjectSession], at_most: int, retry_for_s: float | None
-    ) -> None:
-        self._database, self._begin = database, begin
-        self._left = at_most
-        self.made = 0
-        self._began_s = time.monotonic()
-        self._retry_for_s = retry_for_s
-        self._pause_s = 0.0
-        self._attempt: Attempt | None = None
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Attempt:
-        if self._attempt is not None:
-            if not self._attempt.goes_on:
-                raise StopIteration
-            time.sleep(self._pause_s)
-        self._left -= 1
-        self.made += 1
-        self._attempt = Attempt(self._database, self._begin(), self)
-        return self._attempt
-
-    def another(self, conflict: ConcurrencyConflict) -> bool:
-        """Whether another attempt follows this conflict. The last one says how often it was tried."""
-        # Jittered, so that the same two do not meet again; the first time it is enough to stand in line.
-        self._pause_s = random.uniform(0, min(0.1, 0.001 * 2 ** min(self.made, 10))) if self.made > 1 else 0.0
-        late = self._retry_for_s is not None and self._passed_s() + self._pause_s > self._retry_for_s
-        if conflict.retryable and (late or not self._left):
-            conflict.hint = (
-                f"it was tried {self.made} times in {self._passed_s():.1f} s; allow more attempts, read less in the"
-                " transaction, or use isolation='snapshot' if what was read may change meanwhile"
-            )
-        return conflict.retryable and not late and self._left > 0
-
-    def _passed_s(self) -> float:
-        return time.monotonic() - self._began_s
-
-    def __del__(self) -> None:
-        if self._attempt is not None and self._attempt.goes_on:
-            _log.error("a block of attempts() was left by return or break although its commit had met a conflict")
-
-
-class Attempt:
-    """One attempt of `Database.attempts`: gives a session, commits it, swallows a conflict if another one follows."""
-
-    def __init__(self, database: Database, session: ObjectSession, attempts: Attempts) -> None:
-        self._database, self._session = database, session
-        self._attempts: Attempts | None = attempts  # until the end: it refers to this one
-        self._token: contextvars.Token[tuple[Database, ...]] | None = None
-        self._in_turn: Attachment | None = None
-        self.goes_on = False  # it met a conflict, and another attempt is to follow
-        self.version: int | None = None  # the commit's number, once it succeeded
-
-    def __enter__(self) -> ObjectSession:
-        assert self._attempts is not None
-        try:
-            if self._attempts.made > 1 or self._database._contended:
-                self._in_turn = self._database._attached()
-                self._in_turn.take_turn()
-            self._token = _running.set((*_running.get(), self._database))
-            return self._session.__enter__()
-        except BaseException:  # an interrupt, as it waits for its turn
-            if self._token is not None:
-                _running.reset(self._token)
-            self._end_turn()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        assert self._token is not None
-        _running.reset(self._token)
-        attempts, self._attempts = self._attempts, None
-        assert attempts is not None
-        try:
-            if error is None:
-                self.version = self._session._commit()
-                self._session._committed()  # what this raises is no conflict of this commit
-                return False
-            self.goes_on = isinstance(error, ConcurrencyConflict) and attempts.another(error)
-        except ConcurrencyConflict as conflict:
-            self.goes_on = self.version is None and attempts.another(conflict)
-            if not self.goes_on:
-                raise
-        finally:
-            try:
-                self._end_turn()
-            finally:
-                self._note_contention()
-                self._session._leave(self.version is not None)
-        return self.goes_on
-
-    def _end_turn(self) -> None:
-        if self._in_turn is not None:
-            self._in_turn.end_turn()
-
-    def _note_contention(self) -> None:
-        """After a conflict the next few transactions stand in line from the start: what is hot stays so for a while."""
-        database = self._database
-        if self.goes_on:
-            database._contended = CONTENDED
-        elif database._contended:
-            database._contended -= 1
-
-
-def _refuse_late(fn: Callable[..., Any]) -> None:
-    if _is_late(fn) or (not inspect.isroutine(fn) and _is_late(getattr(fn, "__call__", None))):  # noqa: B004
-        _refuse(fn)
-
-
-def _is_late(fn: Any) -> bool:
-    return inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
-
-
-def _refuse(fn: Callable[..., Any]) -> NoReturn:
-    raise UsageError(f"{fn!r} would run after its transaction", hint="give a plain function")
 
 
 def open(

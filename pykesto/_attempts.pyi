@@ -1,0 +1,34 @@
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from .database import Database
+from .objects import ObjectSession
+from .session import Options
+
+R = TypeVar("R")
+
+class Attempts:
+    made: Final[int]
+    def __init__(
+        self,
+        database: Database,
+        session_class: type[ObjectSession],
+        options: Options,
+        note: str | None,
+        at_most: int,
+        retry_for_s: float | None,
+    ) -> None: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Attempt: ...
+
+class Attempt:
+    goes_on: Final[bool]
+    version: Final[int | None]
+    def __enter__(self) -> ObjectSession: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool: ...
+
+def run(attempts: Attempts, fn: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> R: ...
+def refuse_late(fn: Callable[..., Any]) -> None: ...
