@@ -1,10 +1,15 @@
 from collections.abc import Iterator
 from typing import Final, final
 
+from typing_extensions import disjoint_base
+
 from .records import Record
 from .segment import Segment
 from .segments import Segments
 from .state import JournalState
+
+@disjoint_base
+class Follower: ...
 
 @final
 class Reader:

@@ -5,9 +5,9 @@ store after the record's bytes are in place: whoever loads it sees them.
 """
 
 cimport cython
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from pykesto._system cimport SharedWords, kesto_add, kesto_load, kesto_store, kesto_wake
+from pykesto._system cimport SharedWords, kesto_add, kesto_load, kesto_store, kesto_wait, kesto_wake
 
 from pykesto.errors import StorageError
 from pykesto.journal import format as _format
@@ -206,7 +206,10 @@ cdef class JournalState:
 
     cdef bint wait(self, uint64_t sequence, double seconds) except -1:
         """Sleep until a sync ends, or a while; whether one ended."""
-        self.words.wait(self.first + SYNC_SEQUENCE, sequence, seconds)
+        cdef uint64_t *word = self.words.at(self.first + SYNC_SEQUENCE)
+        cdef int64_t ns = <int64_t>(seconds * 1e9)
+        with nogil:
+            kesto_wait(word, <uint32_t>sequence, ns)
         return self.load(SYNC_SEQUENCE) != sequence
 
     cdef int wake(self) except -1:

@@ -1,13 +1,14 @@
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, final
 
 from .database import Database
 from .objects import ObjectSession
 from .session import Options
 
-R = TypeVar("R")
+_R = TypeVar("_R")
 
+@final
 class Attempts:
     made: Final[int]
     def __init__(
@@ -22,6 +23,7 @@ class Attempts:
     def __iter__(self) -> Self: ...
     def __next__(self) -> Attempt: ...
 
+@final
 class Attempt:
     goes_on: Final[bool]
     version: Final[int | None]
@@ -30,5 +32,5 @@ class Attempt:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool: ...
 
-def run(attempts: Attempts, fn: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> R: ...
+def run(attempts: Attempts, fn: Callable[..., _R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _R: ...
 def refuse_late(fn: Callable[..., Any]) -> None: ...

@@ -3,6 +3,8 @@
 Compiled, because every `Database.run` is one.
 """
 
+cimport cython
+
 from pykesto._session cimport Session
 
 import contextvars
@@ -24,10 +26,15 @@ cdef object _log = logging.getLogger("pykesto")
 cdef object _running = contextvars.ContextVar("pykesto_running", default=())  # databases
 
 
+@cython.final
 cdef class Attempts:
     """The attempts of one block, one after another until one succeeds. Made by `Database.attempts`."""
 
     def __init__(self, database, session_class, options, note, at_most, retry_for_s):
+        if not isinstance(at_most, int):
+            raise TypeError(f"attempts is an int, not {type(at_most).__name__}")
+        if at_most < 1:
+            raise UsageError(f"attempts is {at_most}; at least one is needed")
         if database in _running.get():
             raise UsageError("a transaction of this database runs here already", hint="pass its session on instead")
         self.database, self.session_class, self.options, self.note = database, session_class, options, note
@@ -78,6 +85,7 @@ cdef class Attempts:
             _log.error("a block of attempts() was left by return or break although its commit had met a conflict")
 
 
+@cython.final
 cdef class Attempt:
     """One attempt of `Database.attempts`: gives a session, commits it, swallows a conflict if another one follows.
 

@@ -30,6 +30,7 @@ cdef class ProcessLock:
     cdef bint has_holder(self) except -1
     cdef bint take(self) except -1
     cdef bint take_if_free(self) except -1
+    cdef bint ask(self) except -1
     cdef int count(self) except -1
     cdef int give(self) except -1
     cdef int give_mine(self) except -1

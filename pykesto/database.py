@@ -165,7 +165,7 @@ class Database:
             (1, 2)
         """
         refuse_late(fn)
-        return run(self.attempts(attempts, retry_for=retry_for), fn, args, kwargs)
+        return run(Attempts(self, ObjectSession, self._options, None, attempts, retry_for), fn, args, kwargs)
 
     @overload
     def transactional(self, fn: Callable[A, R], /) -> Callable[..., R]: ...
@@ -214,10 +214,6 @@ class Database:
             attempts: how often to try at most.
             retry_for: no attempt begins when so many seconds have passed since the first; None: `attempts` decides.
         """
-        if not isinstance(attempts, int):
-            raise TypeError(f"attempts is an int, not {type(attempts).__name__}")
-        if attempts < 1:
-            raise UsageError(f"attempts is {attempts}; at least one is needed")
         options = self._terms(False, isolation, durability, None)
         return Attempts(self, ObjectSession, options, note, attempts, retry_for)
 

@@ -13,12 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
-import portalocker
-import portalocker.portalocker
-
-from ._locks import LOOK_AGAIN_S, ProcessLock
+from ._locks import EXCLUSIVE, LOOK_AGAIN_S, SHARED, UNLOCK, ProcessLock, flock
 from ._system import SharedWords, breathe, crc32c, file_system_of, pid, write_back
 from .errors import LockTimeout, StorageError
 from .failpoints import ACTIVE, off
@@ -49,18 +45,6 @@ __all__ = [
 ZEROS = bytes(1 << 20)
 _PIECE = 4 << 20
 _CANT_COPY = {errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM}  # by the kernel itself
-_EXCLUSIVE = int(portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
-_SHARED = int(portalocker.LockFlags.SHARED | portalocker.LockFlags.NON_BLOCKING)
-_UNLOCK = int(portalocker.LockFlags.UNBLOCK)
-# flock, whatever an application makes of portalocker's LOCKER: a POSIX lock would go with any descriptor of its file.
-# Its bare callable: what portalocker's functions add takes five times as long as the lock, and every commit pays it.
-_flock = cast(
-    Callable[[int, int], object],
-    portalocker.portalocker.FlockLocker().locker
-    if hasattr(portalocker.portalocker, "FlockLocker")
-    else portalocker.portalocker.LOCKER,
-)
-
 
 # Kinds of file systems that other machines may change under us (statfs(2), linux/magic.h): locks, shared mappings and
 # syncs there are not what they are on a disk of this machine.
@@ -240,7 +224,7 @@ class FileLock:
         A change of mode that fails may leave no lock at all, as flock(2) says.
         """
         try:
-            _flock(self.fd, _SHARED if shared else _EXCLUSIVE)
+            flock(self.fd, SHARED if shared else EXCLUSIVE)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -259,7 +243,7 @@ class FileLock:
             time.sleep(LOOK_AGAIN_S)  # the kernel offers no bounded wait for flock
 
     def release(self) -> None:
-        _flock(self.fd, _UNLOCK)
+        flock(self.fd, UNLOCK)
 
     def close(self) -> None:
         """Close the descriptor; what it held is free, unless a forked process shares it."""

@@ -49,11 +49,12 @@ class ObjectSession(Session):
             raise UsageError("a table's name must not be empty")
         self._require_usable()
         stored = PREFIX + name
-        found = self._parts.get(stored)
+        found: Any = self._parts.get(stored)
         if found is None:
-            encode_key(name)  # CodecError: what UTF-8 can't hold
+            if not name.isascii():
+                encode_key(name)  # CodecError: what UTF-8 can't hold
             found = self._parts[stored] = Table(self, name)
-        return cast(Table, found)
+        return found  # type: ignore[no-any-return]
 
     def apply(self, token: str, changes: Mapping[str, Any] = MappingProxyType({})) -> Any:
         """Change the row or object that `token`, its `k_token` of earlier, stands for, if nobody else did since.
