@@ -80,7 +80,7 @@ cdef class Reader:
     cdef bytes block(self, uint64_t newest, uint64_t end, uint64_t *limit):
         """The bytes from here on, with one whole record at least, and where the records of their segment end."""
         limit[0] = self.limit(newest, end)
-        if self.position >= limit[0]:
+        while self.position >= limit[0]:  # a segment may have no record
             self.enter(self.segment.number + 1)
             limit[0] = self.limit(newest, end)
         cdef uint64_t asked = min(<uint64_t>CHUNK, limit[0] - self.position)

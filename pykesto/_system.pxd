@@ -14,6 +14,7 @@ cdef extern from "pykesto/words.h" nogil:
     int kesto_swap(uint64_t *word, uint64_t was, uint64_t value)
     void kesto_fence()
     void kesto_wait(uint64_t *word, uint32_t expected, int64_t ns)
+    int kesto_spin(uint64_t *word, int rounds)
     void kesto_wake(uint64_t *word)
     void kesto_wake_some(uint64_t *word, int count)
 

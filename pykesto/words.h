@@ -32,6 +32,20 @@ static void kesto_wait(uint64_t *w, uint32_t expected, int64_t ns)
 #endif
 }
 
+/* Look at a word so often, a hint to the processor between two looks, until it is 0; whether it is. */
+static int kesto_spin(uint64_t *w, int rounds)
+{
+    while (rounds-- > 0) {
+        if (__atomic_load_n(w, __ATOMIC_ACQUIRE) == 0) return 1;
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ __volatile__("isb");
+#endif
+    }
+    return 0;
+}
+
 /* Wake `count` of those that wait on a word, longest waiting first. */
 static void kesto_wake_some(uint64_t *w, int count)
 {

@@ -137,6 +137,22 @@ def test_a_published_segment_without_records_is_gone_on_in(tmp_path: Path) -> No
     journal.close()
 
 
+def test_several_segments_without_records_are_gone_past(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append(b"one")
+    other = Journal(tmp_path, first=False)
+    for _ in range(3):
+        journal.state.publish_segment(unpublished(journal))
+        journal.state.roll_ends()
+        journal.reader.enter(journal.state.segment)
+    journal.append(b"two")
+    assert other.payloads() == journal.payloads() == [b"one", b"two"]
+    other.append(b"three")
+    assert journal.payloads() == [b"one", b"two", b"three"]
+    other.close()
+    journal.close()
+
+
 def test_a_half_made_segment_is_no_segment(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.append(b"one")
