@@ -68,6 +68,11 @@ cdef extern from "string.h" nogil:
 
 
 cdef extern from * nogil:
+    """
+    /* Have a byte read, whatever it is: a prefetch may be dropped where the processor does not know the page. */
+    static inline void kesto_look_at(const char *at) { (void)*(const volatile char *)at; }
+    """
+    void look_at "kesto_look_at"(const char *at)
     void prefetch "__builtin_prefetch"(const void *at)
 
 

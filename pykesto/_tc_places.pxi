@@ -47,13 +47,18 @@ cdef list rows_in_place(object of_table, list keys, TakeRow take_row):
 cdef int ask_for(TCHDB *hdb, list keys, Py_ssize_t start, Py_ssize_t stop) except -1:
     """Have the first record of each key's bucket on its way from memory."""
     cdef uint8_t hash = 0
-    cdef uint64_t offset, mapped = size_of_map(hdb)
+    cdef uint64_t places[ROWS_AT_ONCE]
+    cdef uint64_t mapped = size_of_map(hdb)
     cdef Py_ssize_t i
     cdef bytes key
-    for i in range(start, stop):
-        key = <bytes?>keys[i]
-        offset = first_of(hdb, PyBytes_AS_STRING(key), size_of(key), &hash)
-        if offset and offset + 2 * LINE_BYTES < mapped:
-            prefetch(hdb.map + offset)
-            prefetch(hdb.map + offset + LINE_BYTES)
+    for i in range(stop - start):
+        key = <bytes?>keys[start + i]
+        places[i] = first_of(hdb, PyBytes_AS_STRING(key), size_of(key), &hash)
+        if places[i] + 3 * LINE_BYTES > mapped:
+            places[i] = 0
+    for i in range(stop - start):
+        look_at(hdb.map + places[i])
+    for i in range(stop - start):
+        prefetch(hdb.map + places[i] + LINE_BYTES)
+        prefetch(hdb.map + places[i] + 2 * LINE_BYTES)
     return 0
