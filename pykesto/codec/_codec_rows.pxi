@@ -180,17 +180,27 @@ cdef dict take_row(Reader *source):
     return take_columns(source, columns, model)
 
 
+cdef extern from "_codec_dicts.h":
+    bint dict_is_flat(dict, Py_ssize_t count)
+    void dict_put_at(dict, Py_ssize_t at, object value)
+
+
 cdef dict take_columns(Reader *source, Column *columns, dict model):
     cdef dict out = PyDict_Copy(model)
-    cdef Py_ssize_t position = 0, i = 0
+    cdef Py_ssize_t position = 0, i
     cdef PyObject *name
+    cdef Py_ssize_t count = PyDict_Size(model)
+    cdef bint flat = dict_is_flat(out, count)
     descend(source, <PyObject *>model, 0)
-    while PyDict_Next(model, &position, &name, NULL):
+    for i in range(count):
         source.trail[0].index = i
         source.pos, source.end = columns[i].at, columns[i].end
         value = take_top(source)
-        PyDict_SetItem(out, <object>name, value)
-        i += 1
+        if flat:
+            dict_put_at(out, i, value)
+        else:
+            PyDict_Next(model, &position, &name, NULL)
+            PyDict_SetItem(out, <object>name, value)
     climb(source)
     return out
 

@@ -23,6 +23,18 @@ cdef int put_top(Writer *out, x) except -1:
 
 cdef object take_top(Reader *source):
     cdef int tag = take_byte(source)
+    cdef Py_ssize_t start = source.pos
+    if tag == STR:  # most values are a str or an int without suffixes
+        out = take_last_text(source)
+        if source.pos == source.end:
+            return out
+        source.pos = start
+    elif 0x30 <= tag < 0xB0:
+        if start == source.end:
+            return tag - 0x30
+    elif 0xB0 <= tag < BIG:
+        if source.end - start == tag - 0xAF:
+            return take_whole(source, tag)
     if tag < P_LIST:
         return take_ordered(source, tag)
     source.shapes = 0
