@@ -187,6 +187,22 @@ cdef class TableCore:
 
     # For queries
 
+    def snapshot(self):
+        """What the session sees of the database; begun at the first use."""
+        return self._session.begin()
+
+    def require_same(self, snapshot):
+        """Refuse to go on in a loop whose snapshot has ended."""
+        self._session._require_same(snapshot)
+
+    def pending(self):
+        """The session's own changes, key and new image."""
+        return self.changes().items() if self._changed else ()
+
+    def observe(self, condition):
+        """Remember that the session asked this of the table."""
+        self._session.observe(self.table, condition)
+
     def item(self, bytes key not None, found):
         """The live row of one that was found, or None if the session deleted it."""
         cdef RowCore row

@@ -21,6 +21,7 @@ cdef class Session:
     cdef int set_up(self, store, options, note, bint managed) except -1
     cdef object begin(self)
     cdef set keys_read(self, str table)
+    cdef int observe(self, str table, condition) except -1
     cdef int require_usable(self) except -1
     cdef int require_writable(self) except -1
     cdef bint take(self) except -1

@@ -159,6 +159,16 @@ cdef class Session:
             self._reads = Reads()
         return self._reads.keys_of(table)
 
+    cdef int observe(self, str table, condition) except -1:
+        """Remember that the session asked this of a table; one that writes nothing conflicts with nobody."""
+        self.begin()
+        self.require_alone()
+        if not self._read_only:
+            if self._reads is None:
+                self._reads = Reads()
+            self._reads.predicates.append(Observed(table, condition))
+        return 0
+
     cdef int require_usable(self) except -1:
         if self._closed:
             raise ClosedError("the session is closed", hint="begin a new one")
@@ -216,11 +226,7 @@ cdef class Session:
 
     def _observe(self, str table, condition):
         """Remember that the session asked this of a table."""
-        self.begin()
-        self.require_alone()
-        if self._reads is None:
-            self._reads = Reads()
-        self._reads.predicates.append(Observed(table, condition))
+        self.observe(table, condition)
 
     def _change_schema(self, change):
         self.require_writable()

@@ -16,11 +16,11 @@ from .codec import decode as decode_value
 from .codec import decode_key, decode_row, encode_key, prefix_range
 from .errors import KeyExists, UsageError
 from .merging import POLICIES
-from .query import Condition, Query
+from .query import Query
 from .query._ranges import KEY_COLUMNS
 from .query.expressions import KeyRange
 from .session import Session, one_of
-from .store import IndexDefinition, IndexKind, SchemaChange, Snapshot
+from .store import IndexDefinition, IndexKind, SchemaChange
 
 __all__ = ["PREFIX", "Row", "Table", "names_of_tables", "new_id"]
 
@@ -237,20 +237,8 @@ class Table(TableCore, MutableMapping[Any, Row]):
         """A query over all rows: `people.query.col("age").ge(18)`."""
         return Query(self)
 
-    def snapshot(self) -> Snapshot:
-        return self._session._begin()
-
-    def require_same(self, snapshot: Snapshot) -> None:
-        self._session._require_same(snapshot)
-
     def require_own(self, operand: Any) -> None:
         """Rows hold values, which belong to nobody."""
-
-    def pending(self) -> Iterable[tuple[bytes, bytes | None]]:
-        return self.changes().items()
-
-    def observe(self, condition: Condition) -> None:
-        self._session._observe(self.table, condition)
 
     def value(self, encoded: bytes) -> Any:
         return decode_value(encoded)

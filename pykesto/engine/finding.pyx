@@ -6,12 +6,12 @@ may go from the overlay at any time: they are left out here, so that it makes no
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp
 
 from pykesto._stored cimport Row
-from pykesto._tc cimport Entry, IndexPages, PageRange, PageWalk, bytes_order, rows_in_place
+from pykesto._tc cimport Entry, IndexPages, Leaf, PageRange, PageWalk, bytes_order, rows_in_place
 from pykesto.engine.guard cimport take_row
 from pykesto.engine.keyfilter cimport hash_of
 from pykesto.engine.listed cimport Hidden, Listed
@@ -247,48 +247,68 @@ cdef class IndexView:
 
 @cython.final
 cdef class KeySet:
-    """The keys of a range of a base's index, where they lie."""
+    """The keys of a range of a base's index, where they lie.
 
-    cdef const Entry **places  # by hash; NULL where there is none
+    What is asked is mostly not here, and is told so by a part of its hash: the entries themselves are far apart in memory.
+    """
+
+    cdef uint32_t *marks  # by hash: another part of it; 0 where there is none
+    cdef const Entry **places
     cdef uint64_t mask
     cdef list leaves  # which have the entries
 
     def __cinit__(self, IndexPages pages, bytes lo, bytes hi):
         cdef PageRange leaves = PageRange.__new__(PageRange)
-        cdef int64_t count = pages.between(lo, hi, 0)
-        cdef int i
+        cdef int64_t count = 0
+        cdef int first = 0, i
+        cdef Leaf leaf
+        self.leaves = []
+        leaves.begin(pages, lo, hi)
+        while leaves.next():
+            if not self.leaves:
+                first = leaves.start
+            self.leaves.append(leaves.leaf)
+            count += leaves.stop - leaves.start
         self.mask = 15
         while self.mask < <uint64_t>count * 2:
             self.mask = self.mask * 2 + 1
-        self.places = <const Entry **>calloc(self.mask + 1, sizeof(Entry *))
-        if self.places is NULL:
+        self.marks = <uint32_t *>calloc(self.mask + 1, sizeof(uint32_t))
+        self.places = <const Entry **>malloc((self.mask + 1) * sizeof(Entry *))
+        if self.marks is NULL or self.places is NULL:
             raise MemoryError
-        self.leaves = []
-        leaves.begin(pages, lo, hi)
-        while leaves.next() and count > 0:
-            self.leaves.append(leaves.leaf)
-            for i in range(leaves.start, leaves.stop):
-                self.add(&leaves.leaf.entries[i])
-            count -= leaves.stop - leaves.start
+        for leaf in self.leaves:
+            for i in range(first, min(<int64_t>leaf.count, first + count)):
+                self.add(&leaf.entries[i])
+            count -= leaf.count - first
+            first = 0
 
     def __dealloc__(self):
+        free(self.marks)
         free(self.places)
 
     cdef void add(self, const Entry *entry) noexcept:
-        cdef uint64_t at = hash_of(entry.key, entry.key_size) & self.mask
-        while self.places[at] is not NULL:
+        cdef uint64_t hash = hash_of(entry.key, entry.key_size), at = hash & self.mask
+        while self.marks[at]:
             at = (at + 1) & self.mask
+        self.marks[at] = mark_of(hash)
         self.places[at] = entry
 
     cdef bint holds(self, const char *key, int size) noexcept:
-        cdef uint64_t at = hash_of(key, size) & self.mask
+        cdef uint64_t hash = hash_of(key, size), at = hash & self.mask
+        cdef uint32_t mark = mark_of(hash)
         cdef const Entry *entry
-        while self.places[at] is not NULL:
-            entry = self.places[at]
-            if entry.key_size == size and memcmp(entry.key, key, size) == 0:
-                return True
+        while self.marks[at]:
+            if self.marks[at] == mark:
+                entry = self.places[at]
+                if entry.key_size == size and memcmp(entry.key, key, size) == 0:
+                    return True
             at = (at + 1) & self.mask
         return False
+
+
+cdef inline uint32_t mark_of(uint64_t hash) noexcept:
+    """Never 0, and of bits that say nothing of the place."""
+    return <uint32_t>(hash >> 15) | 1
 
 
 cdef inline tuple least(bytes lo):

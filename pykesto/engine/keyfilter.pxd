@@ -1,7 +1,17 @@
 """A filter of keys, for compiled modules."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
+
+
+cdef inline uint64_t rest_of(const char *key, Py_ssize_t size) noexcept nogil:
+    """Fewer than eight bytes, without a call."""
+    cdef uint32_t low, high
+    if size >= 4:
+        memcpy(&low, key, 4)
+        memcpy(&high, key + size - 4, 4)
+        return low | <uint64_t>high << 32
+    return <unsigned char>key[0] | <uint64_t><unsigned char>key[size >> 1] << 8 | <uint64_t><unsigned char>key[size - 1] << 16
 
 
 cdef inline uint64_t hash_of(const char *key, Py_ssize_t size) noexcept nogil:
@@ -15,8 +25,7 @@ cdef inline uint64_t hash_of(const char *key, Py_ssize_t size) noexcept nogil:
         key += 8
         size -= 8
     if size:
-        part = 0
-        memcpy(&part, key, size)
+        part = rest_of(key, size)
         found = (found ^ part) * spread
     found ^= found >> 32
     return found * mix >> 17

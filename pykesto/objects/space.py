@@ -324,6 +324,8 @@ class ObjectSpace(Space):
 
     def observe(self, condition: Condition) -> None:
         """Remember what was asked; `condition` may be one that was resolved."""
+        if self._session._options.read_only:
+            return
         kinds, attributes = self._catalog.known()
         self._session._observe(TABLE, Late(condition, kinds, attributes, has_unknown(condition)))
 

@@ -9,6 +9,11 @@ cdef class Lookup:
     cdef object _expected
 
 
+cdef class Both:
+    cdef readonly tuple parts, covered
+    cdef readonly object expected
+
+
 cdef class Plan:
     cdef readonly object snapshot, access, keys
     cdef readonly str table
@@ -25,5 +30,7 @@ cdef class Walk:
     cdef bint is_all_of(self, Plan plan) except -1
 
 
+cpdef object cheapest(list found, str table, snapshot, keys)
+cpdef list conjuncts(condition)
 cpdef Plan plain_plan(list parts, str table, snapshot)
 cpdef Walk plain_walk(str column, list parts, str table, snapshot)

@@ -1,4 +1,4 @@
-"""What a plan is made of, and the plans of the plainest questions: one comparison of a column that has an index.
+"""What a plan is made of, and the plans of the plainest questions: comparisons of columns that have indexes.
 
 Those are nearly all that a program asks, thousands of times a second; what else there is, `planner` finds.
 """
@@ -11,13 +11,17 @@ from pykesto.codec.terms import EVERY as _EVERY
 from pykesto.codec.terms import PRESENT as _PRESENT
 from pykesto.failpoints import ACTIVE as _ACTIVE
 from pykesto.failpoints import off
+from pykesto.query.expressions import All as _All
+from pykesto.query.expressions import And as _And
 from pykesto.query.expressions import InRanges, KeyRange
 from pykesto.store import index_name
 
 EVERY_KEY = KeyRange(None, None)
 
+ENTRY_COST = 0.1  # of an entry of an index, where a row that is read and tested costs 1
+
 cdef bint ACTIVE = _ACTIVE
-cdef object in_ranges = InRanges, every_key = EVERY_KEY
+cdef object in_ranges = InRanges, every_key = EVERY_KEY, all_of = _And, all_rows = _All
 cdef bytes present = _PRESENT, first_term = _EVERY[0], last_term = _EVERY[1]
 
 
@@ -75,6 +79,74 @@ def shown_index(snapshot, table, name, shown):
     """The name of an index, with its columns as people know them."""
     index = next(known for known in snapshot.indexes(table) if known.name == name)
     return index_name(tuple(map(shown, index.columns)), index.kind, shown(index.where) if index.where else "")
+
+
+@cython.final
+cdef class Both:
+    """What all lookups give."""
+
+    def __init__(self, tuple parts not None, expected, tuple covered not None):
+        self.parts, self.expected, self.covered = parts, expected, covered
+
+    def found(self):
+        """The keys that are found, each once, in any order."""
+        one, other = self.parts[0], self.parts[1]
+        others = self.parts[2:]
+        if type(one) is Lookup and type(other) is Lookup and one.is_simple and other.is_simple:
+            found = one.snapshot.keys_of_both(one.table, (one.index, *one.ranges[0]), (other.index, *other.ranges[0]))
+        else:
+            found, others = one.found(), (other, *others)
+        for part in others:
+            found = met(found, part.found())
+        return found
+
+    def count(self):
+        """How many keys there are."""
+        return len(self.found())
+
+    def told(self, shown):
+        """In words."""
+        return " and ".join([f"({part.told(shown)})" for part in self.parts]) + f", together about {self.expected}"
+
+
+cdef list met(list one, list other):
+    """The keys that are in both."""
+    cdef list larger = one if len(one) > len(other) else other
+    cdef set wanted = set(other if larger is one else one)
+    return [key for key in larger if key in wanted]
+
+
+def preference(access not None):
+    """Few entries first; of as many, the class of an object tells least."""
+    wide = any([type(part) is in_ranges and part.kind == "class" for part in access.covered])
+    return access.expected, wide, -len(access.covered)
+
+
+cpdef object cheapest(list found, str table, snapshot, keys):
+    """The first of the accesses to what is asked, met with others as long as entries read cost less than the rows that
+    they save."""
+    cdef list chosen, covered, news
+    cdef double expected, share
+    if len(found) == 1:
+        return found[0]
+    found.sort(key=preference)
+    rows = max(snapshot.estimate(table, "", keys.lo, keys.hi), 1)
+    chosen, covered, expected = [found[0]], list(found[0].covered), found[0].expected
+    for access in found[1:]:
+        share = access.expected / rows
+        news = [part for part in access.covered if not is_among(part, covered)]
+        if news and share < 1 and access.expected * ENTRY_COST < expected * (1 - share):
+            chosen.append(access)
+            covered += news
+            expected *= share
+    return chosen[0] if len(chosen) == 1 else Both(tuple(chosen), round(expected), tuple(covered))
+
+
+cdef bint is_among(part, list known):
+    for one in known:
+        if one is part:
+            return True
+    return False
 
 
 @cython.final
@@ -150,11 +222,47 @@ cdef RangesCore plain(list parts, str table, snapshot):
 
 
 cpdef Plan plain_plan(list parts, str table, snapshot):
-    """The plan of one comparison of a column with an index; None if that is not what is asked."""
+    """The plan of comparisons of columns that have indexes of their own; None if that is not what is asked."""
+    cdef RangesCore part
+    cdef list found
+    if len(parts) > 1:
+        return plan_of_several(parts, table, snapshot)
     part = plain(parts, table, snapshot)
     if part is None:
         return None
     return Plan(snapshot, table, Lookup(snapshot, table, part.column, part.ranges, (part,)), every_key, ())
+
+
+cdef Plan plan_of_several(list parts, str table, snapshot):
+    cdef RangesCore part
+    cdef list found = []
+    cdef set columns = set()
+    for one in parts:
+        part = plain([one], table, snapshot)
+        if part is None:
+            return None
+        columns.add(part.column)
+        found.append(Lookup(snapshot, table, part.column, part.ranges, (part,)))
+    for index in snapshot.indexes(table):
+        if not index.is_plain and index.columns[0] in columns:  # which may do better
+            return None
+    access = cheapest(found, table, snapshot, every_key)
+    covered = list(access.covered)
+    return Plan(snapshot, table, access, every_key, tuple([part for part in parts if not is_among(part, covered)]))
+
+
+cpdef list conjuncts(condition):
+    """The conditions that must all be met."""
+    cdef list found
+    kind = type(condition)
+    if kind is all_rows:
+        return []
+    if kind is not all_of:
+        return [condition]
+    found = []
+    for inner in condition.parts:
+        found += conjuncts(inner)
+    return found
 
 
 cpdef Walk plain_walk(str column, list parts, str table, snapshot):

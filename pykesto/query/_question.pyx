@@ -7,7 +7,7 @@ at for is in `execution`.
 cimport cython
 
 from pykesto._stored cimport Row
-from pykesto.query._plans cimport Plan, Walk, plain_plan, plain_walk
+from pykesto.query._plans cimport Plan, Walk, conjuncts, plain_plan, plain_walk
 
 from pykesto.errors import UsageError
 from pykesto.failpoints import ACTIVE as _ACTIVE
@@ -15,7 +15,7 @@ from pykesto.failpoints import off
 from pykesto.query._plans import EVERY_KEY
 from pykesto.query._run import columns_of, keys_along, matcher, passing
 from pykesto.query.expressions import InRanges
-from pykesto.query.planner import conjuncts, merged, order_walk, plan
+from pykesto.query.planner import merged, order_walk, plan
 
 cdef enum:
     EVERY_ONE = 0x7FFFFFFF  # more than there are

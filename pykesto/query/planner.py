@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from ..codec import encode_key, prefix_range
 from ..codec.terms import EVERY, PRESENT, UNORDERED
 from ..store import IndexDefinition, Snapshot
-from ._plans import EVERY_KEY, Lookup, Plan, Walk
+from ._plans import EVERY_KEY, Both, Lookup, Plan, Walk, cheapest, conjuncts
 from ._ranges import KEY_COLUMNS
 from .expressions import (
-    All,
     AmongReferences,
-    And,
     AnyElement,
     Condition,
     Exists,
@@ -29,40 +27,9 @@ from .expressions import (
     Test,
 )
 
-ENTRY_COST = 0.1  # of an entry of an index, where a row that is read and tested costs 1
 _EVERYTHING = (EVERY,)
 _LOOKED_UP = (AmongReferences, Exists, HasWords, InRanges, Test)
 _MARKED = (UNORDERED, UNORDERED + b"\0")
-
-
-@dataclass(frozen=True, slots=True)
-class Both:
-    """What all lookups give."""
-
-    parts: tuple[Access, ...]
-    expected: int
-    covered: tuple[Condition, ...]
-
-    def found(self) -> list[bytes]:
-        one, other, *others = self.parts
-        if isinstance(one, Lookup) and isinstance(other, Lookup) and one.is_simple and other.is_simple:
-            found = one.snapshot.keys_of_both(one.table, (one.index, *one.ranges[0]), (other.index, *other.ranges[0]))
-        else:
-            found, others = one.found(), [other, *others]
-        for other_keys in (part.found() for part in others):
-            found = self._met(found, other_keys)
-        return found
-
-    def _met(self, found: list[bytes], other: list[bytes]) -> list[bytes]:
-        smaller, larger = sorted((found, other), key=len)
-        wanted = set(smaller)
-        return [key for key in larger if key in wanted]
-
-    def count(self) -> int:
-        return len(self.found())
-
-    def told(self, shown: Callable[[str], str]) -> str:
-        return " and ".join(f"({part.told(shown)})" for part in self.parts) + f", together about {self.expected}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +66,6 @@ def plan(parts: list[Condition], table: str, snapshot: Snapshot) -> Plan:
         access = None  # the range of keys holds fewer rows
     covered = set(map(id, access.covered)) if access is not None else set()
     return Plan(snapshot, table, access, keys, tuple(part for part in others if id(part) not in covered))
-
-
-def conjuncts(condition: Condition) -> list[Condition]:
-    """The conditions that must all be met."""
-    if isinstance(condition, And):
-        return [part for inner in condition.parts for part in conjuncts(inner)]
-    return [] if isinstance(condition, All) else [condition]
 
 
 def merged(parts: list[Condition]) -> list[Condition]:
@@ -154,12 +114,6 @@ def _key_range(parts: list[Condition]) -> KeyRange:
     return EVERY_KEY if lo is None and hi is None else KeyRange(lo, hi)
 
 
-def _preference(access: Access) -> tuple[int, bool, int]:
-    """Few entries first; of as many, the class of an object tells least."""
-    wide = any(isinstance(part, InRanges) and part.kind == "class" for part in access.covered)
-    return access.expected, wide, -len(access.covered)
-
-
 class _Planner:
     """The lookups that conditions allow, and the choice among them."""
 
@@ -177,24 +131,8 @@ class _Planner:
                 found += self._either(part)
         if not found:
             return None
-        if len(found) == 1:
-            return found[0]
-        found.sort(key=_preference)
-        return self._narrowed(found)
-
-    def _narrowed(self, found: list[Access]) -> Access:
-        """The first, met with others as long as entries read cost less than the rows that they save."""
-        rows = self.snapshot.estimate(self.table, "", self.keys.lo, self.keys.hi)
-        chosen, expected = [found[0]], float(found[0].expected)
-        covered = list(found[0].covered)
-        for access in found[1:]:
-            share = access.expected / max(rows, 1)
-            news = [part for part in access.covered if all(part is not known for known in covered)]
-            if news and share < 1 and access.expected * ENTRY_COST < expected * (1 - share):
-                chosen.append(access)
-                covered += news
-                expected *= share
-        return chosen[0] if len(chosen) == 1 else Both(tuple(chosen), round(expected), tuple(covered))
+        best: Access = cheapest(found, self.table, self.snapshot, self.keys)
+        return best
 
     def _either(self, condition: Or) -> Iterator[Access]:
         """A union, where each alternative has an access of its own."""
