@@ -13,7 +13,7 @@ from pykesto.errors import UsageError
 from pykesto.failpoints import ACTIVE as _ACTIVE
 from pykesto.failpoints import off
 from pykesto.query._plans import EVERY_KEY
-from pykesto.query._run import columns_of, keys_along, matcher, passing
+from pykesto.query._run import columns_of, keys_along, matcher, passing, sort_keys
 from pykesto.query.expressions import InRanges
 from pykesto.query.planner import merged, order_walk, plan
 
@@ -137,7 +137,7 @@ cdef class Question:
         cdef list keys = access.found()
         if allowed is not every_key:
             keys = [key for key in keys if allowed.matches(key, b"")]
-        keys.sort(reverse=self.down)
+        sort_keys(keys, self.down)
         return keys
 
     cdef list exact_along(self):

@@ -16,7 +16,7 @@ from ..store import Row, Snapshot
 from ._plans import Plan, Walk, shown_index
 from ._question import Question
 from ._ranges import KEY_COLUMNS
-from ._run import Order, all_of, core_at, groups, matcher, passing
+from ._run import Order, all_of, core_at, groups, matcher, passing, sort_keys
 from .expressions import And, Condition, Exists, Match, Not
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ class Execution(Question, Generic[T]):
         if enough is not None and not self.plan.rest and not self.filters and not self.pending:
             keys = sorted(keys, reverse=down)[:enough] if down else nsmallest(enough, keys)
         else:
-            keys.sort(reverse=down)
+            sort_keys(keys, down)
         return _batches(keys)
 
     def _read(self, batches: Iterable[list[bytes]]) -> Iterator[Match]:

@@ -3,6 +3,8 @@
 import contextlib
 import ctypes
 import ctypes.util
+import gc
+import sys
 
 import pytest
 from hypothesis import example, given, settings
@@ -149,3 +151,27 @@ def test_damage_in_a_column_is_named():
 def test_compiled_modules_find_the_codec():
     face = {"key_of", "bytes_of", "value_of", "image_of", "row_of", "column_of", "next_column", "find_in"}
     assert face == set(_codec.__pyx_capi__)
+
+
+def test_rows_alike_are_dicts_of_their_own():
+    rows = [
+        {"name": f"row {n}", "n": n, "x": n / 2, "list": [n] if n % 2 else n, "none": None} for n in range(-300, 300, 7)
+    ]
+    found = [decode_row(encode_row(row)) for row in rows for _ in range(3)]
+    assert found == [row for row in rows for _ in range(3)]
+    assert all(list(one) == ["name", "n", "x", "list", "none"] for one in found)
+    assert all(gc.is_tracked(one) == isinstance(one["list"], list) for one in found)
+    found[0]["new"] = 1
+    del found[0]["n"]
+    found[0]["name"] = None
+    assert found[1] == rows[0] and list(found[0]) == ["name", "x", "list", "none", "new"]
+
+
+def test_decoding_rows_keeps_nothing_of_them():
+    image = encode_row({"a": None, "b": "text", "c": [1], "d": 7})
+    for _ in range(3):
+        decode_row(image)
+    before = sys.getrefcount(None)
+    for _ in range(5000):
+        decode_row(image)
+    assert abs(sys.getrefcount(None) - before) < 1000

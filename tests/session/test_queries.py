@@ -1,6 +1,7 @@
 """Queries: what they give, what they refuse, and that they say how they run."""
 
 import logging
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -190,3 +191,81 @@ def test_a_scan_of_many_rows_for_few_is_warned_of_once(
             assert people.query.col("number").equals(5).keys() == [5]
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "an index on number would help" in caplog.text
+
+
+def test_two_indexes_meet_in_keys_of_every_length(database: Path) -> None:
+    seed = random.randrange(1 << 32)
+    chance = random.Random(seed)
+    rows = {
+        chance.randbytes(size): {"a": chance.randrange(6), "b": chance.randrange(6)} for size in [*range(1, 24)] * 40
+    }
+    with pykesto.open(database, durability="process") as db:
+        with db.transaction() as s:
+            for column in "a", "b":
+                s.table("t").create_index(column)
+            for key, row in rows.items():
+                s.table("t")[key] = row
+        db.checkpoint()
+        newer = dict(chance.sample(sorted(rows.items()), 90))
+        with db.transaction() as s:
+            for key in newer:
+                s.table("t")[key] = rows[key] = {"a": 0, "b": chance.randrange(6)}
+        with db.session(read_only=True) as s:
+            for a in range(6):
+                for b in range(6):
+                    found = s.table("t").query.where(col("a") == a, col("b") == b)
+                    keys = sorted(key for key, row in rows.items() if (row["a"], row["b"]) == (a, b))
+                    assert list(found.keys()) == keys, seed
+                    assert list(found.order_by("-k_key").keys()) == keys[::-1], seed
+                    assert found.count() == len(keys), seed
+                    assert found.dicts() == [rows[key] for key in keys], seed
+            wide = s.table("t").query.where(col("a") >= 0, col("b") == 2, col("a") <= 3)
+            assert list(wide.keys()) == sorted(k for k, row in rows.items() if row["a"] <= 3 and row["b"] == 2), seed
+
+
+def test_an_index_of_several_columns_is_still_taken_where_it_serves_better(database: Path) -> None:
+    with pykesto.open(database, durability="process") as db:
+        with db.transaction() as s:
+            s.table("t").create_index("a")
+            s.table("t").create_index("b")
+            for number in range(400):
+                s.table("t")[number] = {"a": number % 20, "b": number // 20}
+        db.checkpoint()
+        with db.session() as s:
+            both = s.table("t").query.where(col("a") == 3, col("b") == 5)
+            assert "(index on 'a': a == 3, about 20) and (index on 'b': b == 5, about 20)" in both.explain()
+            assert list(both.keys()) == [103]
+            s.table("t").create_index("a", "b")
+            s.commit()
+            db.checkpoint()
+            s.rollback()
+            assert "index on 'a, b'" in both.explain() and list(both.keys()) == [103]
+
+
+def test_a_session_that_writes_nothing_conflicts_with_nobody(database: Path) -> None:
+    with pykesto.open(database, durability="process") as db:
+        with db.transaction() as s:
+            s.table("t")[1] = {"a": 1}
+        with db.session(read_only=True) as s:
+            found = s.table("t").query.col("a").ge(1)
+            assert found.count() == 1
+            with db.transaction() as other:
+                other.table("t")[2] = {"a": 2}
+            assert found.count() == 1
+            s.commit()
+            assert found.count() == 2
+
+
+def test_what_a_loop_finds_is_fixed_when_it_begins(people: pykesto.Table) -> None:
+    found = iter(people.query.col("age").ge(7))
+    people["kim"] = {"age": 50}
+    assert next(found).k_key == "ann"
+    people["lea"] = {"age": 50}
+    del people["bob"]
+    assert [row.k_key for row in found] == ["eve", "kim"]
+    assert next(found, None) is None
+    found = iter(people.query.col("age").ge(7))
+    assert next(found).k_key == "ann"
+    people._session.rollback()
+    with pytest.raises(UsageError, match="after its snapshot ended"):
+        next(found)
