@@ -21,7 +21,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .measuring import IN_MEMORY, Line, conditions, file_system, number, parser, say, show, table
+from .measuring import IN_MEMORY, Line, conditions, file_system, number, parser, say, show, sync_us, table
 from .peers import PEERS, missing
 from .works import WORKS, Run
 
@@ -76,7 +76,9 @@ def main(argv: list[str]) -> int:
         )
         versions = {name: PEERS[name].version() for name in peers if name == PEERS[name].FILES and name != "pykesto"}
         where = conditions(run.directory, **versions)
+        before = sync_us(run.directory)
         lines = [told(line) for work in options.only for line in WORKS[work](run) if line.figures]
+        where["sync of 1 KB, us"] = f"{before} before, {sync_us(run.directory)} after"
     show(lines, where, options, absent)
     for failure in run.failures:
         print(f"FAILED: {failure}", file=sys.stderr)

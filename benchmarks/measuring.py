@@ -19,6 +19,7 @@ import os
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -204,6 +205,21 @@ def conditions(directory: Path, **more: str) -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 1),
         "file system": file_system(directory),
     }
+
+
+def sync_us(directory: Path, at_most_s: float = 0.5) -> int:
+    """What it takes to write 1 KB and sync it, in microseconds, the median: all that is durable waits for that."""
+    block, took = b"x" * 1024, []
+    with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+        file.write(bytes(1 << 20))
+        os.fsync(file.fileno())
+        began = time.perf_counter()
+        while len(took) < 3 or (len(took) < 1000 and time.perf_counter() - began < at_most_s):
+            before = time.perf_counter()
+            os.pwrite(file.fileno(), block, len(took) * len(block))
+            os.fdatasync(file.fileno())
+            took.append(time.perf_counter() - before)
+    return round(statistics.median(took) * 1e6)
 
 
 def table(lines: Sequence[Line]) -> str:

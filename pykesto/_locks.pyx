@@ -185,7 +185,8 @@ cdef class ProcessLock:
             self.let_others()
         if self.take_if_free():
             return 0
-        if kesto_spin(self.words.at(self.first + HOLDER), SPINS) and self.take_if_free():
+        # A thread of this process may need the interpreter, which this one has, to go on.
+        if not self.in_use and kesto_spin(self.words.at(self.first + HOLDER), SPINS) and self.take_if_free():
             return 0
         cdef double began = time.monotonic()
         cdef double waited_s = 0
