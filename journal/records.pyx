@@ -174,12 +174,14 @@ def headers_before(bytes block not None, *, uint64_t position, uint64_t end, uin
     Pairs of that place and the size of the payload. Only the headers are looked at.
     """
     cdef const char *at = PyBytes_AS_STRING(block)
-    cdef Py_ssize_t here
+    cdef Py_ssize_t last = PyBytes_GET_SIZE(block) - HEADER
+    cdef Py_ssize_t here = 0
     cdef list found = []
-    for here in range(0, PyBytes_GET_SIZE(block) - HEADER + 1, ALIGN):
+    while here <= last:  # not for: with a named step that counts in Python's numbers
         if kesto_get32(at + here) == crc and kesto_get64(at + here + POSITION) == position + <uint64_t>here:
             if claimed_size(at + here) == end - position - <uint64_t>here:
                 found.append((position + here, kesto_get64(at + here + SIZE)))
+        here += ALIGN
     return found
 
 
@@ -202,10 +204,12 @@ def tail_of(bytes block not None, Py_ssize_t offset, *, uint64_t position, uint6
         last -= sizeof(ZEROS)
     while last > offset and at[last - 1] == 0:
         last -= 1
-    for here in range(offset, last, ALIGN):
+    here = offset
+    while here < last:
         if verify(
             &found, at, PyBytes_GET_SIZE(block), here, position + <uint64_t>(here - offset),
             end - position - <uint64_t>(here - offset), salt,
         ):
             durable_end = max(durable_end, found.durable_end)
+        here += ALIGN
     return last - offset if last > offset else 0, durable_end
