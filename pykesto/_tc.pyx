@@ -67,6 +67,11 @@ cdef extern from "string.h" nogil:
     void *memrchr(const void *block, int byte, size_t size)
 
 
+cdef extern from "Python.h":
+    int Py_EnterRecursiveCall(const char *where) except *  # not 0: an exception is set
+    void Py_LeaveRecursiveCall()
+
+
 cdef extern from * nogil:
     """
     /* Have a byte read, whatever it is: a prefetch may be dropped where the processor does not know the page. */

@@ -24,7 +24,7 @@ cdef class IndexCursor:
     cdef uint64_t given  # entries in this direction: more than there are mean that leaves lead in a circle
     cdef bint forward
 
-    def __init__(self, Table table not None, bytes name not None):
+    def __cinit__(self, Table table not None, bytes name not None):
         self.table, self.name = table, name
         table._enter()
         try:

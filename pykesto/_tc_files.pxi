@@ -19,7 +19,8 @@ cdef bytes table_path(object path):
     """The absolute path as bytes: the library opens files again by it after a chdir."""
     cdef bytes name = os.fsencode(path)
     c_string(name, "path")
-    name = os.path.abspath(name)
+    # Not by the name of a link: the indexes would lie beside that, and who writes by the file's own name miss them.
+    name = os.path.realpath(name)
     if any(character in b"*?[\\" for character in name):
         raise UsageError(
             f"path {os.fsdecode(name)!r} holds one of * ? [ \\",

@@ -27,6 +27,8 @@ def _check_header(path, bytes header, Py_ssize_t size, int kind):
         raise CorruptionError("the header's alignment or pool size is out of range", path=path, offset=34)
     if header[OPTIONS_OFFSET] & ~(TDBTLARGE | TDBTDEFLATE | TDBTBZIP | TDBTTCBS | TDBTEXCODEC):
         raise CorruptionError("the header has unknown options", path=path, offset=OPTIONS_OFFSET)
+    if (header[OPTIONS_OFFSET] & ~TDBTLARGE).bit_count() > 1:
+        raise CorruptionError("the header says that records are packed in two ways", path=path, offset=OPTIONS_OFFSET)
     order = _order_of(header, size)
     if order is None:
         raise CorruptionError("the header's sizes don't fit the file", path=path, offset=40)

@@ -134,7 +134,8 @@ cdef class _Rows(_OpenTable):
             UsageError: a malformed row, or what `put` refuses; nothing was changed.
             tc.Error: the library failed; the changes before it were made.
         """
-        cdef list own = list(changes)  # keeps keys and rows alive, whatever another thread does to the caller's list
+        # Tuples of our own keep keys and rows alive, whatever another thread does to the caller's lists.
+        cdef list own = [tuple(change) for change in changes]
         cdef Py_ssize_t count = len(own), i
         cdef Change *made = <Change *>calloc(count + 1, sizeof(Change))
         cdef bytes key
@@ -384,7 +385,7 @@ cdef class Batches:
     cdef int count
     cdef int what
 
-    def __init__(self, Table table not None, int count, int what, bytes start=None):
+    def __cinit__(self, Table table not None, int count, int what, bytes start=None):
         self.table, self.count, self.what = table, count, what
         table._enter()
         try:

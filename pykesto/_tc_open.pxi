@@ -20,6 +20,8 @@ cdef class _OpenTable:
     cdef object __weakref__
 
     def __cinit__(self):
+        if not isinstance(self, Table):
+            raise TypeError("a table is a tc.Table")
         self.handle = <Handle *>calloc(1, sizeof(Handle))
         if self.handle is NULL:
             raise MemoryError
@@ -142,7 +144,7 @@ cdef class _OpenTable:
     @cython.final
     cdef _raise_codec(self):
         """Raise what a function of the codec raised inside the library."""
-        cdef _Functions codec = self.options.codec
+        cdef _Functions codec = None if self.options is None else self.options.codec
         if codec is not None and codec.raised is not None:
             raised, codec.raised = codec.raised, None
             raise raised
@@ -336,6 +338,19 @@ cdef class _OpenTable:
             release(self.handle)
             raise UsageError(f"{operation} can't run inside a transaction", hint="commit or abort it first")
         return 0
+
+    @cython.final
+    cdef int _check_name(self, str operation) except -1:
+        """Before files are made or replaced by their names: another table may have them by now."""
+        try:
+            if os.path.samestat(os.fstat(self.handle.tdb.hdb.fd), os.stat(self.path_bytes)):
+                return 0
+        except FileNotFoundError:
+            pass
+        raise StorageError(
+            f"{operation} {self.path}: the file of this table was moved, replaced or deleted", path=self.path,
+            hint="close it, and open it by the name that it has",
+        )
 
     # Leaving: an error of the library, or a call of the system that failed though the library said success
 

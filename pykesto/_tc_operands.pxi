@@ -20,7 +20,7 @@ cdef bytes number(object value):
     return found[1]
 
 
-cdef bint fits_index(bytes operand) noexcept:
+cdef bint fits_index(bytes operand) except -1:
     """Whether a decimal index, which computes in 64 bits, finds the place of these numbers."""
     return all(sorts_as_read(PyBytes_AS_STRING(text), <int>len(text)) for text in operand.split())
 
@@ -35,7 +35,7 @@ cdef tuple listed(object values, str what):
     return texts
 
 
-cdef bint holds_separator(tuple texts) noexcept:
+cdef bint holds_separator(tuple texts) except -1:
     return any(not text or _SEPARATOR.search(text) for text in texts)
 
 

@@ -84,7 +84,7 @@ cdef class IndexPages:
     Entries are in order of their terms. Terms that hold NUL bytes may be out of order by what the library appends.
     """
 
-    def __init__(self, Table table not None, bytes name not None, *, split=False):
+    def __cinit__(self, Table table not None, bytes name not None, *, split=False):
         if table.handle.tdb is not NULL and table.handle.tdb.wmode:
             raise UsageError(f"{table.path} is open for writing", hint="walk its indexes with index_cursor")
         self.table, self.name, self.split = table, name, split

@@ -19,7 +19,7 @@ cdef class Query(_Search):
     cdef tuple window  # (limit, skip); a negative limit is none
     cdef str last_hint
 
-    def __init__(self, Table table not None):
+    def __cinit__(self, Table table not None):
         self.table = table
         self.conditions = ()
         self.window = (-1, 0)
@@ -219,7 +219,7 @@ cdef class _Plan:
     cdef list checks  # (name, values) that a found row must meet
     cdef bint plain  # one search, whose order and limit are the library's
 
-    def __init__(self, Query query not None):
+    def __cinit__(self, Query query not None):
         self.query, self.searches, self.checks = query, [[]], []
         for name, operation, operand, values in query.conditions:
             self._add(name, operation, operand, values)
@@ -300,7 +300,7 @@ cdef class QueryColumn:
     cdef Query query
     cdef bytes name
 
-    def __init__(self, Query query not None, name):
+    def __cinit__(self, Query query not None, name):
         self.query = query
         self.name = encoded(name, "column name")
 

@@ -43,7 +43,7 @@ cdef bytes encoded(object text, str what):
 
 
 cdef int check_key(object key) except -1:
-    if not isinstance(key, bytes):
+    if type(key) is not bytes:
         raise TypeError(f"key must be bytes, not {type(key).__name__}")
     return 0
 
@@ -181,11 +181,11 @@ cdef int pack(object row, Packed *packed) except -1:
     cdef dict columns = row
     cdef int64_t size = 0
     for name, value in columns.items():
-        if not isinstance(name, bytes):
+        if type(name) is not bytes:
             raise TypeError(f"column name must be bytes, not {type(name).__name__}: {name!r}")
         if not name:
             raise UsageError(EMPTY_NAME)
-        if not isinstance(value, bytes):
+        if type(value) is not bytes:
             raise TypeError(f"value of column {name!r} must be bytes, not {type(value).__name__}")
         size += size_of(name) + size_of(value) + 10
     if size > RECORD_BYTES_MAX:

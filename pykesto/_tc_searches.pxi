@@ -1,9 +1,16 @@
 # What can be done with rows that were searched for: by one query, or by several put together.
 
+cdef Py_ssize_t _CHAIN_MAX = 1000
+
+
 cdef class _Search:
     """Keys of a table, found anew each time: the base of `Query` and `Combination`."""
 
     cdef Table table
+
+    def __cinit__(self, *_):
+        if type(self) is _Search:
+            raise TypeError("a search is a Query or a Combination")
 
     cdef list _run(self):
         """The keys, in order; the caller holds the table's lock."""
@@ -127,15 +134,18 @@ cdef class _Search:
         ...     [sorted(search) for search in (young | named, young & named, young - named)]
         [[b'ann', b'bob', b'cy'], [b'bob'], [b'cy']]
         """
-        return Combination("union", (self, *others))
+        return self._with("union", others)
 
     def intersection(self, *others):
         """The rows of this search that all others find too, in this one's order."""
-        return Combination("intersection", (self, *others))
+        return self._with("intersection", others)
 
     def difference(self, *others):
         """The rows of this search that none of the others finds, in this one's order."""
-        return Combination("difference", (self, *others))
+        return self._with("difference", others)
+
+    cdef object _with(self, str operation, tuple others):
+        return Combination(operation, (self, *others))
 
     def __or__(self, other):
         return self.union(other) if isinstance(other, _Search) else NotImplemented
@@ -159,7 +169,7 @@ cdef class Found:
     cdef Py_ssize_t place
     cdef bint paired
 
-    def __init__(self, _Search search not None, bint paired):
+    def __cinit__(self, _Search search not None, bint paired):
         self.table, self.keys, self.paired = search.table, search._keys(), paired
 
     def __iter__(self):
@@ -190,7 +200,7 @@ cdef class Combination(_Search):
     cdef tuple order
     cdef tuple window
 
-    def __init__(self, str operation not None, tuple searches not None):
+    def __cinit__(self, str operation not None, tuple searches not None):
         for search in searches:
             if not isinstance(search, _Search):
                 raise TypeError(f"{operation} takes queries, not {type(search).__name__}")
@@ -198,6 +208,13 @@ cdef class Combination(_Search):
                 raise UsageError(f"{operation} of queries of different tables")
         self.table = (<_Search>searches[0]).table
         self.operation, self.searches, self.window = operation, searches, (-1, 0)
+
+    cdef object _with(self, str operation, tuple others):
+        """A chain of one operation is one combination; a long one is several, so that making it takes no square of time."""
+        cdef bint plain = self.order is None and self.window == (-1, 0)
+        if plain and operation == self.operation and len(self.searches) < _CHAIN_MAX:
+            return Combination(operation, self.searches + others)
+        return Combination(operation, (self, *others))
 
     cdef Combination _twin(self):
         cdef Combination twin = Combination(self.operation, self.searches)
@@ -217,7 +234,14 @@ cdef class Combination(_Search):
         return twin
 
     cdef list _run(self):
-        cdef list found = [(<_Search>search)._run() for search in self.searches]
+        # Whatever is nested too deeply would overflow the stack.
+        Py_EnterRecursiveCall(" in a combination of queries")
+        try:
+            return self._combined([(<_Search>search)._run() for search in self.searches])
+        finally:
+            Py_LeaveRecursiveCall()
+
+    cdef list _combined(self, list found):
         if self.operation == "union":
             keys = dict.fromkeys(key for part in found for key in part)
         elif self.operation == "intersection":
@@ -234,7 +258,11 @@ cdef class Combination(_Search):
     @property
     def hint(self):
         """The hints of the searches, one after the other."""
-        return "".join([search.hint for search in self.searches])
+        Py_EnterRecursiveCall(" in a combination of queries")
+        try:
+            return "".join([search.hint for search in self.searches])
+        finally:
+            Py_LeaveRecursiveCall()
 
 
 cdef tuple order_of(object name, object numeric, object descending):

@@ -5,7 +5,7 @@ cdef class Table(_Upkeep):
     """A table file of Tokyo Cabinet and its index files: a mutable mapping of bytes to dicts of bytes.
 
     Args:
-        path: the file; its indexes are files beside it, `PATH.idx.COLUMN.lex` and the like.
+        path: the file, or a symbolic link to it; its indexes are files beside it, `PATH.idx.COLUMN.lex` and the like.
         flag: as in dbm: "r" reads a file that exists, "w" writes one that exists, "c" creates it where it is
             missing, "n" begins with an empty one.
         bnum: buckets of a new file, fixed until `optimize`; 0 is the library's 131,071. One to four times the
@@ -69,6 +69,7 @@ cdef class Table(_Upkeep):
         try:
             if keep and self._index(column) is not NULL:
                 return
+            self._check_name("create_index")
             self._check_rows(column, number)
             try:
                 self._build_index("create_index", column, kind, number)
@@ -114,6 +115,7 @@ cdef class Table(_Upkeep):
         try:
             if self._index(column) is NULL:
                 raise UsageError(f"column {column!r} has no index")
+            self._check_name(operation)
             if number == TDBITOPT:
                 require_space(self.path_bytes, 2 * tctdbfsiz(self.handle.tdb) + (64 << 20), "rebuilding")
                 self._build_index(operation, column, kind_name(self._index(column).type), number)
@@ -166,7 +168,9 @@ cdef class Table(_Upkeep):
         cdef TCTDB *tdb = self.handle.tdb
         cdef int i
         for i in range(tdb.inum):
-            if column == tdb.idxs[i].name:
+            if len(column) == <Py_ssize_t>strlen(tdb.idxs[i].name) and not memcmp(
+                PyBytes_AS_STRING(column), tdb.idxs[i].name, len(column)
+            ):
                 return &tdb.idxs[i]
         return NULL
 

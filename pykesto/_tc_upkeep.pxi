@@ -24,6 +24,7 @@ cdef class _Upkeep(_Changes):
         try:
             if self.handle.tdb.tran:
                 raise UsageError("a transaction is open already; they don't nest")
+            self._check_name("begin")
             try:
                 self._run("begin", tctdbtranbegin)
             finally:
@@ -93,6 +94,7 @@ cdef class _Upkeep(_Changes):
         cdef char kept[128]
         self._enter_to_maintain("vanish")
         try:
+            self._check_name("vanish")
             self.handle.changes += 1
             memcpy(kept, own_header(self.handle.tdb), sizeof(kept))  # the library drops it, ids already given included
             self._run("vanish", tctdbvanish)
@@ -111,15 +113,13 @@ cdef class _Upkeep(_Changes):
         may get it in the instant before this one has it again.
 
         Raises:
-            StorageError: no space; the table is as it was.
-            UsageError: the path is a symbolic link, whose place the new file would take.
+            StorageError: no space, or the file was moved; the table is as it was.
         """
         cdef dict wanted = dict(apow=apow, fpow=fpow, large=large, deflate=deflate, bzip=bzip, tcbs=tcbs)
         within("bnum", bnum, 0, 1 << 38)
         self._enter_to_maintain("optimize")
         try:
-            if os.path.islink(self.path_bytes):
-                raise UsageError(f"{self.path} is a symbolic link", hint="open the table by its own name")
+            self._check_name("optimize")
             self._run("optimize", flush)
             self._build_beside(self._beside(bnum or len_of(self) * 2 + 1, wanted))
             self._take_new_files()
@@ -223,7 +223,7 @@ cdef class _Upkeep(_Changes):
         if os.fsencode(path).startswith(b"@"):
             raise UsageError("a path that begins with '@' is a shell command to Tokyo Cabinet", hint="write ./@...")
         cdef bytes target = table_path(path)
-        if os.path.lexists(target):
+        if os.path.lexists(target) or os.path.islink(path):
             raise UsageError(f"{os.fsdecode(target)} exists already")
         stale = index_files(target)
         if stale:
@@ -388,7 +388,7 @@ cdef class Transaction:
 
     cdef Table table
 
-    def __init__(self, Table table not None):
+    def __cinit__(self, Table table not None):
         self.table = table
 
     def __enter__(self):

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pykesto import tc
-from pykesto.errors import StorageError
+from pykesto.errors import StorageError, UsageError
 
 MEMORY_BYTES = 1 << 30  # that a process may allocate
 SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")  # which needs terabytes of addresses, and has a limit itself
@@ -370,6 +370,9 @@ def apart(work: Callable[[Path, Original], str], path: Path, original: Original,
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, 1 << 30))
         try:
             said = work(path, original)
+        except UsageError as error:  # a bit that says that there was a codec
+            codec = "made with a codec" in str(error)
+            said = ("refused at open" if work is read else "error") if codec else f"foreign error\n{error!r}"
         except BaseException:  # noqa: BLE001  whatever it is, it is told
             said = "foreign error\n" + traceback.format_exc()
         os.write(tell, said.encode()[:60_000])

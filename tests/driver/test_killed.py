@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pykesto import tc
-from pykesto.errors import StorageError, UsageError
+from pykesto.errors import StorageError
 
 REBUILD = """
 import sys
@@ -117,16 +117,6 @@ def test_an_index_that_was_left_half_built(path: Path) -> None:
     marker.write_bytes(b"decimal d")
     with tc.Table(path, "n") as table:
         assert table.indexes() == {}
-
-
-def test_a_link_is_not_replaced_by_a_file(path: Path, tmp_path: Path) -> None:
-    tc.Table(path, "n").close()
-    link = tmp_path / "link"
-    link.symlink_to(path)
-    with tc.Table(link, "w") as table:
-        with pytest.raises(UsageError, match="symbolic link"):
-            table.optimize()
-    assert link.is_symlink()
 
 
 def test_threads_that_query_write_iterate_and_rebuild_end(table: tc.Table) -> None:
