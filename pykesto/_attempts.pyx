@@ -98,6 +98,8 @@ cdef class Attempt:
         return self.enter()
 
     cdef Session enter(self):
+        if self.attempts is None:
+            raise UsageError("the attempt is over", hint="take the next one: for attempt in db.attempts(): ...")
         try:
             if self.attempts.made > 1 or self.database._contended:
                 self.in_turn = self.database._attached()
@@ -117,6 +119,8 @@ cdef class Attempt:
         """Commit, unless an error came; whether that is a conflict which another attempt follows."""
         cdef Attempts attempts = self.attempts
         cdef Session session = self.session
+        if self.token is None or attempts is None:
+            raise UsageError("an attempt that was not entered", hint="with attempt as s: ...")
         _running.reset(self.token)
         self.attempts = None  # it refers to this one
         try:

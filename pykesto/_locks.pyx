@@ -47,7 +47,7 @@ cdef enum:
 LOOK_AGAIN_S = 0.005  # a holder that was killed wakes nobody, so waiters look for themselves this often
 # How often to look at the holder's word before sleeping: some 15 us, in which most holders are through. To sleep and be
 # woken takes longer, and leaves the caches cold.
-cdef int SPINS = 600 if (os.cpu_count() or 1) > 1 else 0
+cdef int SPINS = 600 if len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else "12") > 1 else 0
 cdef int64_t LOOK_AGAIN_NS = <int64_t>(LOOK_AGAIN_S * 1e9)
 
 
@@ -144,8 +144,11 @@ cdef class ProcessLock:
         return got
 
     cdef bint ask(self) except -1:
+        fd = self.file.fd
+        if fd < 0:
+            return self.file.try_acquire()  # which says that it is closed
         try:
-            flock(self.file.fd, EXCLUSIVE)
+            flock(fd, EXCLUSIVE)
         except OSError:
             return self.file.try_acquire()  # which says what it is
         return True
@@ -163,17 +166,20 @@ cdef class ProcessLock:
         return kesto_load(self.words.at(self.first + HOLDER)) == 0 and self.take()
 
     cdef int give(self) except -1:
-        cdef uint64_t *words = self.words.at(self.first)
+        cdef uint64_t *words
         self.owner = 0
         try:
-            flock(self.file.fd, UNLOCK)
+            fd = self.file.fd
+            if fd >= 0:
+                flock(fd, UNLOCK)
         except BaseException:
             # An interrupt that came during C code is raised where Python is entered again: before the release.
             self.file.release()
             raise
         finally:
-            kesto_swap(words + HOLDER, <uint64_t>current_pid(), 0)  # unless the next one has written itself down
             self.in_use = False
+            words = self.words.at(self.first)  # now: another thread may have closed the database during the call
+            kesto_swap(words + HOLDER, <uint64_t>current_pid(), 0)  # unless the next one has written itself down
         if kesto_load(words + WAITERS):
             kesto_add(words + SEQUENCE, 1)
             kesto_wake_some(words + SEQUENCE, 1)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ._locks import EXCLUSIVE, LOOK_AGAIN_S, SHARED, UNLOCK, ProcessLock, flock
 from ._system import SharedWords, breathe, crc32c, file_system_of, pid, write_back
-from .errors import LockTimeout, StorageError
+from .errors import ClosedError, LockTimeout, StorageError
 from .failpoints import ACTIVE, off
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 ZEROS = bytes(1 << 20)
+_CLOSED = "the database was closed in this process meanwhile"
 _PIECE = 4 << 20
 _CANT_COPY = {errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM}  # by the kernel itself
 
@@ -223,14 +224,20 @@ class FileLock:
 
         A change of mode that fails may leave no lock at all, as flock(2) says.
         """
+        fd = self.fd
         try:
-            flock(self.fd, SHARED if shared else EXCLUSIVE)
+            if fd >= 0:
+                flock(fd, SHARED if shared else EXCLUSIVE)
         except BlockingIOError:
             return False
         except OSError as error:
+            if self.fd < 0:
+                raise ClosedError(_CLOSED, hint="open it again") from error
             raise StorageError(
                 f"can't lock {self.path}: {error.strerror}", errno=error.errno, path=str(self.path)
             ) from error
+        if fd < 0:
+            raise ClosedError(_CLOSED, hint="open it again")
         return True
 
     def acquire(self, timeout_s: float | None, *, shared: bool = False) -> None:
@@ -243,7 +250,10 @@ class FileLock:
             time.sleep(LOOK_AGAIN_S)  # the kernel offers no bounded wait for flock
 
     def release(self) -> None:
-        flock(self.fd, UNLOCK)
+        """Give the lock back; closed, it is given back already."""
+        fd = self.fd
+        if fd >= 0:
+            flock(fd, UNLOCK)
 
     def close(self) -> None:
         """Close the descriptor; what it held is free, unless a forked process shares it."""

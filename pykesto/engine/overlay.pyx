@@ -96,12 +96,14 @@ cdef class Table:
 
     cdef bint may_hold(self, const char *key, Py_ssize_t size) except -1:
         """Whether the key may be here; false is certain."""
-        if self.filter is None:
+        cdef KeyFilter made = self.filter
+        if made is None:
             if not self.rows:
                 return False
-            self.filter = KeyFilter()
-            self.filter.resize(len(self.rows) * 2, self.rows)
-        return self.filter.may_hold(key, size)
+            made = KeyFilter()
+            made.resize(len(self.rows) * 2, self.rows)
+            self.filter = made  # not before it holds all
+        return made.may_hold(key, size)
 
     cdef int note_key(self, bytes key) except -1:
         """Have a new key where it is asked for, and the filter in the right size."""

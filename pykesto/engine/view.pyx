@@ -290,13 +290,19 @@ cdef class View:
         return self.base.mark.version > self.overlay.mark.version
 
     cdef int tail(self) except -1:
-        cdef uint64_t segment = self.reader.segment.number
+        # Both are held here: a signal handler that closes the database makes the view let go of them.
+        cdef Reader reader = self.reader
+        cdef Overlay overlay = self.overlay
+        cdef uint64_t segment = reader.segment.number
         try:
-            self.reader.follow(self.state, self.overlay)
+            reader.follow(self.state, overlay)
         finally:
-            self.note_whether_stale()
-        if self.reader.segment.number != segment:
-            self.segments.let_go_before(self.reader.segment.number)
+            if self.reader is reader and self.overlay is overlay:
+                self.note_whether_stale()
+        if self.closed:
+            self.require_open()
+        if reader.segment.number != segment:
+            self.segments.let_go_before(reader.segment.number)
         return 0
 
     cdef bint is_full(self) except -1:

@@ -1,0 +1,81 @@
+"""A database that is closed while other threads, or the very call that a signal interrupts, are at work on it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pykesto
+
+PATIENCE_S = 60.0
+THREADS = """
+import sys, threading, time, pykesto
+for _ in range(4):
+    db = pykesto.open(sys.argv[1], durability=sys.argv[2])
+    def work(own):
+        try:
+            while True:
+                with db.transaction() as s:
+                    s.table("rows")[own] = {"n": 1}
+        except pykesto.Error:
+            pass
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.02)
+    db.close()
+    for thread in threads:
+        thread.join()
+"""
+HANDLER = """
+import signal, sys, pykesto
+for _ in range(6):
+    db = pykesto.open(sys.argv[1])
+    signal.signal(signal.SIGALRM, lambda *_: db.close())
+    signal.setitimer(signal.ITIMER_REAL, 0.03)
+    try:
+        while True:
+            with db.session() as s:
+                s.version
+    except pykesto.Error:
+        pass
+"""
+WRITER = """
+import sys, pykesto
+db = pykesto.open(sys.argv[1], durability="process")
+print("begun", flush=True)
+while True:
+    with db.transaction() as s:
+        s.table("rows")[1] = {"text": "x" * 3000}
+"""
+
+
+def python(code: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-c", code, *map(str, arguments)]
+
+
+@pytest.mark.parametrize("durability", ["process", "full"])
+def test_closing_while_threads_commit_ends_their_sessions_and_no_process(tmp_path: Path, durability: str) -> None:
+    with pykesto.open(tmp_path / "db.kesto"):  # so that none of them is the last to close
+        for _ in range(4):
+            ended = subprocess.run(
+                python(THREADS, tmp_path / "db.kesto", durability), capture_output=True, text=True, timeout=PATIENCE_S
+            )
+            assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_signal_handler_may_close_while_the_journal_is_followed(tmp_path: Path) -> None:
+    writer = subprocess.Popen(python(WRITER, tmp_path / "db.kesto"), stdout=subprocess.PIPE, text=True)
+    try:
+        assert writer.stdout is not None and writer.stdout.readline() == "begun\n"
+        for _ in range(4):
+            ended = subprocess.run(
+                python(HANDLER, tmp_path / "db.kesto"), capture_output=True, text=True, timeout=PATIENCE_S
+            )
+            assert (ended.returncode, ended.stderr) == (0, "")
+    finally:
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.communicate()
