@@ -19,8 +19,12 @@ cdef class JournalState:
     cdef bint is_clean(self) except -1
     cdef bint is_rolling(self) except -1
     cdef uint64_t current_generation(self) except? 0xFFFFFFFFFFFFFFFF
-    cdef uint64_t sequence(self) except? 0xFFFFFFFFFFFFFFFF
-    cdef bint wait(self, uint64_t sequence, double seconds) except -1
+    cdef uint64_t sync_number(self) except? 0xFFFFFFFFFFFFFFFF
+    cdef int sync_begins(self, uint64_t end) except -1
+    cdef bint is_being_synced(self, uint64_t target) except -1
+    cdef bint wait(self, uint64_t number, uint64_t awaited, double seconds) except -1
+    cdef int sync_ended(self) except -1
+    cdef int wake_those_awaiting(self, uint64_t number) except -1
     cdef int wake(self) except -1
     cpdef int publish(self, uint64_t end) except -1
     cpdef int count_commit(self) except -1

@@ -7,7 +7,9 @@ store after the record's bytes are in place: whoever loads it sees them.
 cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from pykesto._system cimport SharedWords, kesto_add, kesto_load, kesto_store, kesto_wait, kesto_wake
+from pykesto._system cimport (
+    SharedWords, kesto_add, kesto_load, kesto_store, kesto_wait_among, kesto_wake, kesto_wake_among,
+)
 
 from pykesto.errors import StorageError
 from pykesto.journal import format as _format
@@ -22,13 +24,18 @@ cdef enum:
     POISON = 3
     LEADING = 4
     ALONE = 5
-    SYNC_SEQUENCE = 6
+    SYNC_NUMBER = 6
     CLEAN = 7
     GENERATION = 8
     ROLLING = 9
     COMMITS = 10
     SYNCS = 11
     CONFLICTS = 12
+    SYNCING_TO = 13
+
+cdef enum:
+    ALL = 0x7FFFFFFF
+    GROUPS = 32  # of sleepers: bits of a futex
 
 
 cpdef uint64_t next_number(uint64_t last, uint64_t generation) noexcept:
@@ -200,21 +207,49 @@ cdef class JournalState:
             )
         return 0
 
-    cdef uint64_t sequence(self) except? 0xFFFFFFFFFFFFFFFF:
-        """A number that changes when a sync ends: to be read before, and given to `wait`."""
-        return self.load(SYNC_SEQUENCE)
+    # Syncs are numbered. Who waits for one to end sleeps in its group: when a sync ends, those whose records it covers wake
+    # together, and of those that need the next one a single one does, to lead it. To wake them all would be for nothing.
 
-    cdef bint wait(self, uint64_t sequence, double seconds) except -1:
-        """Sleep until a sync ends, or a while; whether one ended."""
-        cdef uint64_t *word = self.words.at(self.first + SYNC_SEQUENCE)
+    cdef uint64_t sync_number(self) except? 0xFFFFFFFFFFFFFFFF:
+        """The number of the sync that is being made, or comes: to be read before, and given to `wait`."""
+        return self.load(SYNC_NUMBER)
+
+    cdef int sync_begins(self, uint64_t end) except -1:
+        """Say what the sync that begins will cover."""
+        return self.store(SYNCING_TO, end)
+
+    cdef bint is_being_synced(self, uint64_t target) except -1:
+        """Whether the sync that is being made, if one is, covers everything before `target`."""
+        return target <= self.load(SYNCING_TO)
+
+    cdef bint wait(self, uint64_t number, uint64_t awaited, double seconds) except -1:
+        """Sleep until sync `awaited` ends, or this one is to lead it, or a while; whether sync `number` has ended."""
+        cdef uint64_t *word = self.words.at(self.first + SYNC_NUMBER)
         cdef int64_t ns = <int64_t>(seconds * 1e9)
         with nogil:
-            kesto_wait(word, <uint32_t>sequence, ns)
-        return self.load(SYNC_SEQUENCE) != sequence
+            kesto_wait_among(word, <uint32_t>number, ns, group_of(awaited))
+        return self.load(SYNC_NUMBER) != number
+
+    cdef int sync_ended(self) except -1:
+        """Wake all that waited for it, and one that waits for the next."""
+        cdef uint64_t *word = self.words.at(self.first + SYNC_NUMBER)
+        cdef uint64_t following = kesto_add(word, 1)
+        kesto_wake_among(word, 1, group_of(following))  # first: the disk waits for nothing but this one
+        kesto_wake_among(word, ALL, group_of(following - 1))
+        return 0
+
+    cdef int wake_those_awaiting(self, uint64_t number) except -1:
+        """Have all that wait for a sync look for themselves."""
+        kesto_wake_among(self.words.at(self.first + SYNC_NUMBER), ALL, group_of(number))
+        return 0
 
     cdef int wake(self) except -1:
-        """A sync has ended: wake all that wait for one."""
-        cdef uint64_t *word = self.words.at(self.first + SYNC_SEQUENCE)
+        """Wake all that wait for any sync."""
+        cdef uint64_t *word = self.words.at(self.first + SYNC_NUMBER)
         kesto_add(word, 1)
         kesto_wake(word)
         return 0
+
+
+cdef uint32_t group_of(uint64_t number) noexcept nogil:
+    return <uint32_t>1 << <uint32_t>(number % GROUPS)

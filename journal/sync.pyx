@@ -1,7 +1,8 @@
 """Make the journal durable for all waiting processes at once.
 
-Whoever gets sync.lock syncs for everyone who appended before; the others sleep on a futex in the control page and
-wake together. Nobody queues on the lock itself: that would be a convoy. A failed sync is final: it poisons the
+Whoever gets sync.lock syncs for everyone who appended before; the others sleep on a futex in the control page. Those that
+the sync covers wake together, and one of those that came later, to lead the next. Nobody queues on the lock itself: that
+would be a convoy. A failed sync is final: it poisons the
 database for every process, as the kernel reports it once and then says that all is well.
 """
 
@@ -70,22 +71,26 @@ cdef class GroupSync:
             LockTimeout: a holder of sync.lock is stopped, and so is one of commit.lock.
         """
         cdef JournalState state = self.state
-        cdef uint64_t sequence
+        cdef uint64_t number = 0
+        cdef uint64_t awaited = 0
         if state.known_durable_end() >= target:
             return 0
         cdef double began = time.monotonic()
         cdef bint ask = False  # for the lock itself: who seems to have it may be dead
         while state.known_durable_end() < target:
             state.refuse_if_poisoned()
-            sequence = state.sequence()  # before the try, so that a sync ending in between is not slept through
+            number = state.sync_number()  # before the try, so that a sync ending in between is not slept through
             if self.lead(target, ask):
-                state.wake()  # after the release: who is not covered yet tries the lock at once
+                state.sync_ended()  # after the release: who is to lead the next one tries the lock at once
             elif time.monotonic() - began > PATIENCE_S and not (ACTIVE and off("sync.patience")):
                 with self.commit_lock.held(PATIENCE_S * 5):  # the leader may be stopped: don't depend on it
                     self.sync_alone(target)
                 state.wake()
             else:
-                ask = not state.wait(sequence, LOOK_AGAIN_S)
+                awaited = number if state.is_being_synced(target) else number + 1
+                ask = not state.wait(number, awaited, LOOK_AGAIN_S)
+        if awaited > number and state.sync_number() == awaited:
+            state.wake_those_awaiting(awaited)  # this one was woken to lead them, and needs no more
         return 0
 
     cdef bint lead(self, uint64_t target, bint ask) except -1:
@@ -128,6 +133,7 @@ cdef class GroupSync:
         with self.one_at_a_time:
             self.state.refuse_if_poisoned()
             end = self.state.end  # before the sync: what is appended during it is not covered
+            self.state.sync_begins(end)
             segments = self.not_durable()  # what fails here was no sync
             if ACTIVE and off("journal.durable"):
                 segments = []

@@ -14,9 +14,11 @@ cdef extern from "pykesto/words.h" nogil:
     int kesto_swap(uint64_t *word, uint64_t was, uint64_t value)
     void kesto_fence()
     void kesto_wait(uint64_t *word, uint32_t expected, int64_t ns)
+    void kesto_wait_among(uint64_t *word, uint32_t expected, int64_t ns, uint32_t groups)
     int kesto_spin(uint64_t *word, int rounds)
     void kesto_wake(uint64_t *word)
     void kesto_wake_some(uint64_t *word, int count)
+    void kesto_wake_among(uint64_t *word, int count, uint32_t groups)
 
 
 cdef int current_pid() noexcept nogil

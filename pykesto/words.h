@@ -16,21 +16,32 @@ static int kesto_swap(uint64_t *w, uint64_t was, uint64_t v)
 { return __atomic_compare_exchange_n(w, &was, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }
 static void kesto_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
-/* Wait on the low half of a word while it is `expected`; where there is no futex, pause. */
-static void kesto_wait(uint64_t *w, uint32_t expected, int64_t ns)
+enum { KESTO_ANYONE = -1 };
+
+/* Wait on the low half of a word while it is `expected`, as one of the groups that have a bit in `groups`; where there
+ * is no futex, pause. */
+static void kesto_wait_among(uint64_t *w, uint32_t expected, int64_t ns, uint32_t groups)
 {
-    struct timespec t = { ns / 1000000000, ns % 1000000000 };
+    struct timespec t;
 #ifdef __linux__
     uint32_t *half = (uint32_t *)w;
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
     half++;
 #endif
-    syscall(SYS_futex, half, FUTEX_WAIT, expected, &t, NULL, 0);
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    ns += t.tv_nsec;
+    t.tv_sec += ns / 1000000000;
+    t.tv_nsec = ns % 1000000000;
+    syscall(SYS_futex, half, FUTEX_WAIT_BITSET, expected, &t, NULL, groups);
 #else
-    if (ns > 500000) { t.tv_sec = 0; t.tv_nsec = 500000; }
+    (void)groups;
+    t.tv_sec = 0;
+    t.tv_nsec = ns > 500000 ? 500000 : ns;
     if ((uint32_t)kesto_load(w) == expected) nanosleep(&t, NULL);
 #endif
 }
+static void kesto_wait(uint64_t *w, uint32_t expected, int64_t ns)
+{ kesto_wait_among(w, expected, ns, (uint32_t)KESTO_ANYONE); }
 
 /* Look at a word so often, a hint to the processor between two looks, until it is 0; whether it is. */
 static int kesto_spin(uint64_t *w, int rounds)
@@ -46,16 +57,17 @@ static int kesto_spin(uint64_t *w, int rounds)
     return 0;
 }
 
-/* Wake `count` of those that wait on a word, longest waiting first. */
-static void kesto_wake_some(uint64_t *w, int count)
+/* Wake `count` of those that wait on a word as one of these groups, longest waiting first. */
+static void kesto_wake_among(uint64_t *w, int count, uint32_t groups)
 {
 #ifdef __linux__
     uint32_t *half = (uint32_t *)w;
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
     half++;
 #endif
-    syscall(SYS_futex, half, FUTEX_WAKE, count, NULL, NULL, 0);
+    syscall(SYS_futex, half, FUTEX_WAKE_BITSET, count, NULL, NULL, groups);
 #endif
 }
+static void kesto_wake_some(uint64_t *w, int count) { kesto_wake_among(w, count, (uint32_t)KESTO_ANYONE); }
 static void kesto_wake(uint64_t *w) { kesto_wake_some(w, 0x7fffffff); }
 #endif
