@@ -274,6 +274,14 @@ cdef extern from "regex.h" nogil:
     size_t regerror(int code, const regex_t *compiled, char *message, size_t size)
 
 
+cdef struct Change:
+    const char *key
+    int key_size
+    TCMAP *columns
+    const char *row  # in the library's own layout, where no index asks for columns; with neither, delete
+    int row_size
+
+
 cdef struct Entry:
     const char *term
     const char *key
@@ -359,3 +367,6 @@ ctypedef object (*TakeRow)(bytes key, const char *row, Py_ssize_t size, object t
 
 cdef list rows_in_place(object of_table, list keys, TakeRow take_row)
 cdef object row_in_place(object of_table, bytes key, TakeRow take_row)
+
+# `Table.apply_raw` of rows that lie somewhere: changes without columns.
+cdef int apply_in_place(object of_table, Change *changes, Py_ssize_t count) except -1

@@ -279,6 +279,8 @@ int __wrap_unlink(const char *path)
         void *result = __real_##name(start, size, protection, flags, fd, offset); \
         if (result == MAP_FAILED) \
             kesto_note("mmap", TCEMMAP); \
+        else if (protection & PROT_WRITE) \
+            (void)madvise(result, size, MADV_RANDOM); \
         return result; \
     }
 KESTO_MMAP(mmap)

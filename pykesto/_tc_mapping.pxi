@@ -142,31 +142,41 @@ cdef class _Rows(_OpenTable):
         if made == NULL:
             raise MemoryError
         try:
-            self._enter_to_write("put")
-            try:
-                for i in range(count):
-                    key, row = own[i]
-                    check_key(key)
-                    made[i].key = PyBytes_AS_STRING(key)
-                    made[i].key_size = size_of(key)
-                    if made[i].key_size == 0:
-                        raise UsageError(EMPTY_KEY)
-                    if row is not None and not asks_for_columns(self.handle.tdb):
-                        check_raw(row)
-                        made[i].row, made[i].row_size = PyBytes_AS_STRING(row), <int>PyBytes_GET_SIZE(row)
-                    elif row is not None:
-                        made[i].columns = map_of_raw(row)
-                        self._check_indexable(made[i].key, made[i].key_size, made[i].columns)
-                    else:
-                        self._check_removable(made[i].key, made[i].key_size)
-                self._make("put", made, count)
-            finally:
-                release(self.handle)
-        finally:
             for i in range(count):
-                if made[i].columns != NULL:
-                    tcmapdel(made[i].columns)
+                key, row = own[i]
+                check_key(key)
+                made[i].key, made[i].key_size = PyBytes_AS_STRING(key), size_of(key)
+                if row is not None:
+                    check_raw(row)
+                    made[i].row, made[i].row_size = PyBytes_AS_STRING(row), <int>PyBytes_GET_SIZE(row)
+            self._apply(made, count)
+        finally:
             free(made)
+
+    @cython.final
+    cdef int _apply(self, Change *changes, Py_ssize_t count) except -1:
+        """Make changes of sound rows in the library's layout, once all are known to be possible."""
+        cdef Py_ssize_t i
+        cdef Change *change
+        self._enter_to_write("put")
+        try:
+            for i in range(count):
+                change = &changes[i]
+                if change.key_size == 0:
+                    raise UsageError(EMPTY_KEY)
+                if change.row is NULL:
+                    self._check_removable(change.key, change.key_size)
+                elif asks_for_columns(self.handle.tdb):
+                    change.columns, change.row = loaded(change.row, change.row_size), NULL
+                    self._check_indexable(change.key, change.key_size, change.columns)
+            self._make("put", changes, count)
+        finally:
+            release(self.handle)
+            for i in range(count):
+                if changes[i].columns is not NULL:
+                    tcmapdel(changes[i].columns)
+                    changes[i].columns = NULL
+        return 0
 
     @cython.final
     cdef int _make(self, str operation, Change *changes, Py_ssize_t count) except -1:
@@ -189,19 +199,7 @@ cdef class _Rows(_OpenTable):
     cdef int _put(self, bytes key, const char *row, int size) except -1:
         """Store a row in the library's own layout."""
         cdef Change change = [PyBytes_AS_STRING(key), size_of(key), NULL, row, size]
-        if change.key_size == 0:
-            raise UsageError(EMPTY_KEY)
-        self._enter_to_write("put")
-        try:
-            if asks_for_columns(self.handle.tdb):
-                change.columns, change.row = loaded(row, size), NULL
-                self._check_indexable(change.key, change.key_size, change.columns)
-            self._make("put", &change, 1)
-        finally:
-            if change.columns is not NULL:
-                tcmapdel(change.columns)
-            release(self.handle)
-        return 0
+        return self._apply(&change, 1)
 
     @cython.final
     cdef int _check_indexable(self, const char *key, int key_size, TCMAP *columns) except -1:

@@ -62,3 +62,13 @@ cdef int ask_for(TCHDB *hdb, list keys, Py_ssize_t start, Py_ssize_t stop) excep
         prefetch(hdb.map + places[i] + LINE_BYTES)
         prefetch(hdb.map + places[i] + 2 * LINE_BYTES)
     return 0
+
+
+cdef int apply_in_place(object of_table, Change *changes, Py_ssize_t count) except -1:
+    """`Table.apply_raw` of rows that lie where nobody changes them meanwhile."""
+    cdef Table table = of_table
+    cdef Py_ssize_t i
+    for i in range(count):
+        if changes[i].row is not NULL:
+            check_layout(changes[i].row, changes[i].row_size)
+    return table._apply(changes, count)

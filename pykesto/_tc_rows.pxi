@@ -55,14 +55,6 @@ cdef struct Column:
     int value_size
 
 
-cdef struct Change:
-    const char *key
-    int key_size
-    TCMAP *columns
-    const char *row  # in the library's own layout, where no index asks for columns; with neither, delete
-    int row_size
-
-
 cdef bint asks_for_columns(TCTDB *tdb) noexcept nogil:
     """Whether an index needs the columns of rows, or is of a kind that takes more than keys as they are."""
     if tdb.inum == 0:
@@ -129,18 +121,23 @@ cdef int check_raw(object row) except -1:
     """Whether a row in the library's own layout is one that could have come from a dict."""
     if not isinstance(row, bytes):
         raise TypeError(f"row must be bytes, not {type(row).__name__}")
-    cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(row)
-    cdef const unsigned char *end = at + size_of(row)
+    return check_layout(PyBytes_AS_STRING(row), size_of(row))
+
+
+cdef int check_layout(const char *row, int size) except -1:
+    """The same of what lies somewhere."""
+    cdef const unsigned char *at = <const unsigned char *>row
+    cdef const unsigned char *end = at + size
     cdef Column column
     cdef uint64_t count = 0
-    check_room(PyBytes_GET_SIZE(row))
+    check_room(size)
     while at < end:
         if not next_column(&at, end, &column):
-            raise UsageError(f"row is malformed after column {count}: {row[:40]!r}")
+            raise UsageError(f"row is malformed after column {count}: {row[:min(size, 40)]!r}")
         if column.name_size == 0:
             raise UsageError(EMPTY_NAME)
         count += 1
-    if not names_differ(<const unsigned char *>PyBytes_AS_STRING(row), end, count):
+    if not names_differ(<const unsigned char *>row, end, count):
         raise UsageError("row holds one column twice")
     return 0
 
@@ -213,12 +210,6 @@ cdef inline char *put_bytes(char *at, bytes text) noexcept:
     at[0] = <char>rest
     memcpy(at + 1, PyBytes_AS_STRING(text), size)
     return at + 1 + size
-
-
-cdef TCMAP *map_of_raw(bytes row) except NULL:
-    """The library's map of a row in its own layout; the caller frees it."""
-    check_raw(row)
-    return loaded(PyBytes_AS_STRING(row), <int>PyBytes_GET_SIZE(row))
 
 
 cdef TCMAP *map_of_dict(object row) except NULL:
