@@ -26,6 +26,14 @@ cdef class Follower:
         """Take in the payload of the next record; it stays where it is during this call only."""
         raise NotImplementedError
 
+    cdef int keep(self, bytes block) except -1:
+        """Hold on to the bytes that the payloads that `take_kept` gets next lie in."""
+        raise NotImplementedError
+
+    cdef bint take_kept(self, uint64_t number, const char *payload, Py_ssize_t size) noexcept nogil:
+        """As `take`, without the interpreter; false if it is needed: then `take` gets the payload."""
+        return False
+
 
 @cython.final
 cdef class Reader:
@@ -77,6 +85,37 @@ cdef class Reader:
                 follower.take(found.number, found.payload, found.size)
         return 0
 
+    def gather(self, JournalState state not None, Follower follower not None, *, uint64_t until, uint64_t enough):
+        """As `follow`, to `until`, where a record ends, or to the first end of one that is not before `enough`.
+
+        The follower keeps what it is given, a block at a time. Mostly without the interpreter, which others may have.
+        """
+        cdef uint64_t end = min(state.published_end(), until)
+        cdef uint64_t newest = state.newest_segment()
+        cdef uint64_t limit = 0
+        cdef Py_ssize_t offset, size
+        cdef Verified found
+        cdef Step step = DONE
+        cdef bint taken = True
+        cdef bytes block
+        cdef const char *at
+        cdef uint32_t salt
+        while self.position < end and self.position < enough:
+            block, offset, step = self.block(newest, end, &limit), 0, DONE
+            follower.keep(block)
+            at, size, salt = PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), self.segment.salt
+            while step == DONE and self.position < enough:
+                with nogil:
+                    taken = True
+                    while taken and self.position < enough:
+                        step = self.step(&found, at, size, &offset, limit, salt)
+                        if step != DONE:
+                            break
+                        taken = follower.take_kept(found.number, found.payload, found.size)
+                if not taken:
+                    follower.take(found.number, found.payload, found.size)
+            self.refuse(step)
+
     cdef bytes block(self, uint64_t newest, uint64_t end, uint64_t *limit):
         """The bytes from here on, with one whole record at least, and where the records of their segment end."""
         limit[0] = self.limit(newest, end)
@@ -113,22 +152,38 @@ cdef class Reader:
 
     cdef bint next_of(self, Verified *found, bytes block, Py_ssize_t *offset, uint64_t limit) except -1:
         """Verify the record at `offset` and go past it; False if more bytes are needed to have it whole."""
-        cdef const char *at = PyBytes_AS_STRING(block)
-        cdef Py_ssize_t left = PyBytes_GET_SIZE(block) - offset[0]
+        return self.refuse(
+            self.step(found, PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), offset, limit, self.segment.salt)
+        )
+
+    cdef Step step(
+        self, Verified *found, const char *at, Py_ssize_t size, Py_ssize_t *offset, uint64_t limit, uint32_t salt
+    ) noexcept nogil:
+        cdef Py_ssize_t left = size - offset[0]
         if left < HEADER:
-            return False
-        cdef uint64_t size = claimed_size(at + offset[0])
-        if size == 0 or size > limit - self.position:
-            raise self.damage("a record ends beyond the journal's end")
-        if size > <uint64_t>left:
-            return False
-        if not verify(found, at, PyBytes_GET_SIZE(block), offset[0], self.position, size, self.segment.salt):
-            raise self.damage("the record does not verify")
+            return MORE
+        cdef uint64_t whole = claimed_size(at + offset[0])
+        if whole == 0 or whole > limit - self.position:
+            return BEYOND
+        if whole > <uint64_t>left:
+            return MORE
+        if not verify(found, at, size, offset[0], self.position, whole, salt):
+            return UNSOUND
         if found.previous_crc != self.crc or found.number <= self.number:
-            raise self.damage("the record does not follow the one before it")
-        offset[0] += <Py_ssize_t>size
+            return ASTRAY
+        offset[0] += <Py_ssize_t>whole
         self.position, self.crc, self.number = found.ends, found.crc, found.number
-        return True
+        return DONE
+
+    cdef bint refuse(self, Step step) except -1:
+        """Whether a step was made; CorruptionError if it could not be."""
+        if step == BEYOND:
+            raise self.damage("a record ends beyond the journal's end")
+        if step == UNSOUND:
+            raise self.damage("the record does not verify")
+        if step == ASTRAY:
+            raise self.damage("the record does not follow the one before it")
+        return step == DONE
 
     def accept(self, bytes block not None, uint64_t limit, *, uint64_t place):
         """Go past the records of `block`, which begins here, up to the first that does not verify or follow.

@@ -10,20 +10,11 @@ from libc.string cimport memcmp, memcpy, memset
 
 from pykesto._system cimport kesto_crc32c
 
-cdef extern from *:
-    """
-    #include <endian.h>
-    #include <stdint.h>
-    #include <string.h>
-    static uint32_t kesto_get32(const char *p) { uint32_t v; memcpy(&v, p, 4); return le32toh(v); }
-    static uint64_t kesto_get64(const char *p) { uint64_t v; memcpy(&v, p, 8); return le64toh(v); }
-    static void kesto_put32(char *p, uint32_t v) { v = htole32(v); memcpy(p, &v, 4); }
-    static void kesto_put64(char *p, uint64_t v) { v = htole64(v); memcpy(p, &v, 8); }
-    """
-    uint32_t kesto_get32(const char *at) nogil
-    uint64_t kesto_get64(const char *at) nogil
-    void kesto_put32(char *at, uint32_t value) nogil
-    void kesto_put64(char *at, uint64_t value) nogil
+cdef extern from "pykesto/numbers.h" nogil:
+    uint32_t kesto_u32(const char *at)
+    uint64_t kesto_u64(const char *at)
+    char *kesto_add32(char *at, uint32_t value)
+    char *kesto_add64(char *at, uint64_t value)
 
 RECORD_HEADER_SIZE = HEADER  # crc, previous crc, position, number, durable end, size of the payload
 ALIGNMENT = ALIGN
@@ -101,21 +92,21 @@ cdef bytes packed(
     cdef Py_ssize_t whole = <Py_ssize_t>size_with(size)
     cdef bytes block = PyBytes_FromStringAndSize(NULL, whole)
     cdef char *at = PyBytes_AS_STRING(block)
-    kesto_put32(at + PREVIOUS_CRC, previous_crc)
-    kesto_put64(at + POSITION, position)
-    kesto_put64(at + NUMBER, number)
-    kesto_put64(at + DURABLE_END, durable_end)
-    kesto_put64(at + SIZE, size)
+    kesto_add32(at + PREVIOUS_CRC, previous_crc)
+    kesto_add64(at + POSITION, position)
+    kesto_add64(at + NUMBER, number)
+    kesto_add64(at + DURABLE_END, durable_end)
+    kesto_add64(at + SIZE, size)
     memcpy(at + HEADER, PyBytes_AS_STRING(payload), size)
     memset(at + HEADER + size, 0, whole - HEADER - size)
     crc[0] = kesto_crc32c(salt, at + PREVIOUS_CRC, HEADER - PREVIOUS_CRC + size)
-    kesto_put32(at, crc[0])
+    kesto_add32(at, crc[0])
     return block
 
 
 cdef uint64_t claimed_size(const char *at) noexcept nogil:
     """The size of the whole record that the header at `at` claims, unverified; 0 if it is out of all bounds."""
-    cdef uint64_t size = kesto_get64(at + SIZE)
+    cdef uint64_t size = kesto_u64(at + SIZE)
     return size_with(size) if size < (<uint64_t>1 << 62) else 0
 
 
@@ -126,17 +117,17 @@ cdef bint verify(
     if offset < 0 or size - offset < HEADER:
         return False
     cdef const char *at = block + offset
-    cdef uint64_t payload = kesto_get64(at + SIZE)
+    cdef uint64_t payload = kesto_u64(at + SIZE)
     cdef uint64_t whole = claimed_size(at)
     found.position = position
     found.ends = position + whole
-    found.durable_end = kesto_get64(at + DURABLE_END)
-    found.number = kesto_get64(at + NUMBER)
-    found.crc = kesto_get32(at)
-    found.previous_crc = kesto_get32(at + PREVIOUS_CRC)
+    found.durable_end = kesto_u64(at + DURABLE_END)
+    found.number = kesto_u64(at + NUMBER)
+    found.crc = kesto_u32(at)
+    found.previous_crc = kesto_u32(at + PREVIOUS_CRC)
     found.payload = at + HEADER
     found.size = <Py_ssize_t>payload
-    if kesto_get64(at + POSITION) != position or whole == 0 or whole > room or found.durable_end > position:
+    if kesto_u64(at + POSITION) != position or whole == 0 or whole > room or found.durable_end > position:
         return False
     if payload > <uint64_t>(size - offset - HEADER):
         return False
@@ -178,9 +169,9 @@ def headers_before(bytes block not None, *, uint64_t position, uint64_t end, uin
     cdef Py_ssize_t here = 0
     cdef list found = []
     while here <= last:  # not for: with a named step that counts in Python's numbers
-        if kesto_get32(at + here) == crc and kesto_get64(at + here + POSITION) == position + <uint64_t>here:
+        if kesto_u32(at + here) == crc and kesto_u64(at + here + POSITION) == position + <uint64_t>here:
             if claimed_size(at + here) == end - position - <uint64_t>here:
-                found.append((position + here, kesto_get64(at + here + SIZE)))
+                found.append((position + here, kesto_u64(at + here + SIZE)))
         here += ALIGN
     return found
 

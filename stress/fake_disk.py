@@ -94,12 +94,12 @@ class Node:
     names: dict[str, Node] | None = None
     pending: list[Change] = field(default_factory=list)
 
-    def sync(self, begun: int) -> None:
-        """A sync that began with that call has ended."""
+    def sync(self, begun: int, content: bytes | None) -> None:
+        """A sync that began with that call has ended; `content`: the whole file's, then, where that was recorded."""
         covered = [change for change in self.pending if change.number // 2 <= begun]
         self.pending = [change for change in self.pending if change.number // 2 > begun]
         if self.names is None:
-            self.content = _changed(self.content, covered, {}, random.Random(0))
+            self.content = _changed(self.content, covered, {}, random.Random(0)) if content is None else content
         else:
             self.names = _renamed(self.names, covered)
 
@@ -124,6 +124,7 @@ class FakeDisk:
     def __init__(self, files: list[Found]) -> None:
         self._inodes: dict[int, Node] = {}
         self._upcoming: dict[int, list[Call]] = {}
+        self._syncing: dict[int, bytes] = {}  # by the calls with which syncs began: what a mapped file held
         for found in files:
             node = self._inodes[found.inode] = Node(found.content or b"", {} if found.content is None else None)
             if found.path:
@@ -149,8 +150,10 @@ class FakeDisk:
         elif call.kind in "WTA":
             self._inodes[call.inode].pending.append(_change_of(call))
         elif call.kind == "E":
-            self._inodes[call.inode].sync(call.value)
+            self._inodes[call.inode].sync(call.value, self._syncing.pop(call.value, None))
         if _tells_all(call):
+            if call.kind == "B":
+                self._syncing[call.number] = call.content
             self._upcoming[call.inode].pop(0)
             self._will_hold(call, call.content)
         elif call.kind == "O" and self._upcoming.get(call.inode):

@@ -9,24 +9,26 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 
 from .. import tc
 from ..codec.terms import terms
 from ..errors import ClosedError, CorruptionError, StorageError
 from ..failpoints import ACTIVE, hit, off
-from ..files import breathe, copy_file, remove, sync_directory, sync_file, translated
-from ..store import IndexDefinition, Row
-from .guard import pack_row, unpack_row
+from ..files import copy_file, remove, sync_directory, sync_file, translated
+from ..store import IndexDefinition
+from .guard import unpack_row
 from .layout import Layout, entries_file, files_in, table_file
 from .manifest import Mark, Stamp, read_stamp, remove_stamp, write_stamp
+from .newest import Images, images_of
 from .snapshot import Used
 
 _BATCH = 256
+_AT_ONCE = 1024  # rows that are put without the interpreter
 _FIRST_BUCKETS = 8191
 _KEY_INDEX = b""
 _ENTRY = b"\x01e\x01\x01"  # an entry is a key: the library wants a column too
+_NO_IMAGES = images_of({})
 
 
 def _library_indexes(indexes: tuple[IndexDefinition, ...]) -> set[bytes]:
@@ -181,14 +183,12 @@ class BaseBuilder:
             if path.name != "STAMP":
                 copy_file(path, self.directory / path.name, mode=self.mode, before_each=self._stop_if_asked)
 
-    def apply(
-        self, rows: Mapping[str, Mapping[bytes, Row | None]], schema: Mapping[str, tuple[IndexDefinition, ...]]
-    ) -> None:
+    def apply(self, rows: Mapping[str, Images], schema: Mapping[str, tuple[IndexDefinition, ...]]) -> None:
         """Put the newest images, each table in its own transaction; have just the tables and indexes of `schema`."""
         present = {path.name for path in files_in(self.directory)}
         for name, indexes in schema.items():
             if name in rows or table_file(name) not in present or self._indexes_differ(name, indexes, present):
-                self._apply_table(name, rows.get(name, {}), indexes)
+                self._apply_table(name, rows.get(name, _NO_IMAGES), indexes)
         wanted = {table_file(name) for name in schema} | {
             entries_file(name, index.name) for name, indexes in schema.items() for index in indexes
         }
@@ -202,7 +202,7 @@ class BaseBuilder:
         with tc.Table(self.directory / table_file(name), "r", lock=False) as table:
             return set(table.indexes()) != _library_indexes(indexes)
 
-    def _apply_table(self, name: str, rows: Mapping[bytes, Row | None], indexes: tuple[IndexDefinition, ...]) -> None:
+    def _apply_table(self, name: str, rows: Images, indexes: tuple[IndexDefinition, ...]) -> None:
         derived = {index.name: index for index in indexes if not index.is_plain}
         with tc.Table(self.directory / table_file(name), "c", bnum=_FIRST_BUCKETS, lock=False) as table:
             wanted = _library_indexes(indexes)
@@ -215,7 +215,10 @@ class BaseBuilder:
             self._write(table, lambda: self._put(table, rows))
 
     def _write(self, table: tc.Table, changes: Callable[[], None]) -> None:
-        """Make changes in one transaction; a table that has outgrown its buckets gets more."""
+        """Make changes in one transaction; a table that has outgrown its buckets gets more.
+
+        Nothing is synced yet: while a file is mapped each page that is written back interrupts every thread.
+        """
         table.begin()
         try:
             changes()
@@ -225,11 +228,8 @@ class BaseBuilder:
         table.commit()
         if len(table) > 2 * table.bnum:
             table.optimize(bnum=4 * len(table))
-        table.sync()
 
-    def _apply_entries(
-        self, table: tc.Table, path: Path, index: IndexDefinition, rows: Mapping[bytes, Row | None]
-    ) -> None:
+    def _apply_entries(self, table: tc.Table, path: Path, index: IndexDefinition, rows: Images) -> None:
         """Bring the entries of an index forward, before the rows are; all of them, if it is new here."""
         new = not path.exists()
         with tc.Table(path, "c", bnum=_FIRST_BUCKETS, lock=False) as entries:
@@ -245,9 +245,7 @@ class BaseBuilder:
                 for term in terms(unpack_row(key, raw, table).image, index):
                     entries.put_raw(term + b"\0" + key, _ENTRY)
 
-    def _list_changes(
-        self, table: tc.Table, entries: tc.Table, index: IndexDefinition, rows: Mapping[bytes, Row | None]
-    ) -> None:
+    def _list_changes(self, table: tc.Table, entries: tc.Table, index: IndexDefinition, rows: Images) -> None:
         for number, (key, row) in enumerate(rows.items()):
             if number % _BATCH == 0:
                 self._stop_if_asked()
@@ -259,15 +257,13 @@ class BaseBuilder:
             for term in new - old:
                 entries.put_raw(term + b"\0" + key, _ENTRY)
 
-    def _put(self, table: tc.Table, rows: Mapping[bytes, Row | None]) -> None:
-        changes = iter(rows.items())
-        while batch := list(islice(changes, _BATCH)):
+    def _put(self, table: tc.Table, rows: Images) -> None:
+        for at in range(0, len(rows), _AT_ONCE):
             self._stop_if_asked()
             if ACTIVE:
                 hit("checkpoint.write")
-                batch = batch[off("checkpoint.rows") :]
-            breathe()
-            table.apply_raw([(key, None if row is None else pack_row(key, row)) for key, row in batch])
+            skipped = int(ACTIVE and off("checkpoint.rows"))
+            rows.apply(table, at + skipped, _AT_ONCE - skipped)
 
     def _stop_if_asked(self) -> None:
         if self.stopping():

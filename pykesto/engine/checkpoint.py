@@ -14,16 +14,14 @@ from dataclasses import dataclass
 
 from ..errors import CorruptionError, LockTimeout
 from ..failpoints import ACTIVE, hit, off
-from ..files import breathe
 from ..journal import Reader, SegmentGone
-from ..store import Row
 from .base import BaseBuilder, Stopped
-from .content import take_newest
 from .control import Pins, base_of
 from .embedded import EmbeddedStore
 from .manifest import Manifest, Mark, Stamp, read_manifest, read_stamp, write_manifest
+from .newest import Newest
 from .schema import Schema
-from .threads import start_daemon
+from .threads import make_way, start_daemon
 
 JOURNAL_BYTES = 8 << 20  # a checkpoint is due when this much follows the current base
 BATCH_BYTES = 16 << 20  # one checkpoint applies about so much of it: even a process that soon ends brings the base on
@@ -33,7 +31,6 @@ HELP_PAUSE_S = 1.0  # after one that came to nothing
 NO_THREAD_PAUSE_S = 1.0  # where the system gives no thread, don't ask after each commit
 LEASE_BYTES = 512 << 20  # a session keeps at most so much journal back
 LEASE_S = 3600
-_AT_ONCE = 64  # commits, between which other threads have the interpreter
 
 _log = logging.getLogger("pykesto")
 
@@ -163,8 +160,12 @@ class _Checkpoint:
             builder.copy_from(store.layout.base(source))
         schema = Schema(stamp.tables)
         reader = self._reader(stamp.mark)
-        least = manifest.mark(manifest.current).position
-        builder.apply(self._newest_images(reader, schema, until, least=least), schema.tables())
+        # No less than the current base has: overlays hold nothing before it, so none that ends earlier may follow it.
+        enough = manifest.mark(manifest.current).position + BATCH_BYTES
+        newest = Newest(schema)
+        reader.gather(store.state, newest, until=until, enough=enough)
+        self.commits = newest.commits
+        builder.apply(newest.tables(), schema.tables())
         return builder.finish(Mark(reader.number, reader.position, reader.crc), schema.tables())
 
     def _reader(self, mark: Mark) -> Reader:
@@ -182,24 +183,6 @@ class _Checkpoint:
             return read_stamp(self.store.layout, base).life == manifest.bases[base][0]
         except (CorruptionError, SegmentGone):
             return False
-
-    def _newest_images(
-        self, reader: Reader, schema: Schema, until: int, *, least: int
-    ) -> dict[str, dict[bytes, Row | None]]:
-        """The newest images of the rows in the journal from `reader` on, up to `until`, or to a batch beyond `least`.
-
-        `least` is where the current base ends: overlays hold nothing before it, so no base may become current that
-        ends earlier.
-        """
-        rows: dict[str, dict[bytes, Row | None]] = {}
-        for record in reader.read_to(self.store.state, until=until):
-            take_newest(rows, schema, record)
-            self.commits += 1
-            if self.commits % _AT_ONCE == 0:
-                breathe()
-            if reader.position - least >= BATCH_BYTES:
-                break
-        return rows
 
     def _clean_up(self, manifest: Manifest) -> None:
         """Remove further bases that nobody uses, and segments that no base and no live session needs."""
@@ -281,6 +264,7 @@ class Checkpointer:
         return self.last
 
     def _run(self) -> None:
+        make_way()
         while True:
             self._wanted.wait()
             self._wanted.clear()  # before the work: what is wanted during it is done after it

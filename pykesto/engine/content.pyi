@@ -1,8 +1,6 @@
 from typing import Any, Final, final
 
-from ..journal import Record
-from ..store import Row, SchemaChange
-from .schema import Schema
+from ..store import SchemaChange
 
 IMAGE_BYTES_MAX: Final[int]
 
@@ -24,4 +22,3 @@ class Commit:
 def pack_commit(commit: Commit) -> bytes: ...
 def unpack_commit(payload: bytes) -> Commit: ...
 def changes_schema(commit: Commit, known: dict[str, Any]) -> bool: ...
-def take_newest(newest: dict[str, dict[bytes, Row | None]], schema: Schema, record: Record) -> None: ...

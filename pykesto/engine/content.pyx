@@ -9,9 +9,6 @@ from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 import json
 from dataclasses import asdict
 
-from pykesto._stored cimport stored
-from pykesto.journal.records cimport Record
-
 from pykesto.errors import CorruptionError, UsageError
 from pykesto.store import KEY_BYTES_MAX as _KEY_BYTES_MAX
 from pykesto.store import SchemaChange
@@ -20,20 +17,11 @@ cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(str text, Py_ssize_t *size) except NULL
     str PyUnicode_DecodeUTF8(const char *text, Py_ssize_t size, const char *errors)
 
-cdef extern from *:
-    """
-    #include <endian.h>
-    #include <stdint.h>
-    #include <string.h>
-    static uint32_t kesto_u32(const char *p) { uint32_t v; memcpy(&v, p, 4); return le32toh(v); }
-    static uint64_t kesto_u64(const char *p) { uint64_t v; memcpy(&v, p, 8); return le64toh(v); }
-    static char *kesto_add32(char *p, uint32_t v) { v = htole32(v); memcpy(p, &v, 4); return p + 4; }
-    static char *kesto_add64(char *p, uint64_t v) { v = htole64(v); memcpy(p, &v, 8); return p + 8; }
-    """
-    uint32_t kesto_u32(const char *at) nogil
-    uint64_t kesto_u64(const char *at) nogil
-    char *kesto_add32(char *at, uint32_t value) nogil
-    char *kesto_add64(char *at, uint64_t value) nogil
+cdef extern from "pykesto/numbers.h" nogil:
+    uint32_t kesto_u32(const char *at)
+    uint64_t kesto_u64(const char *at)
+    char *kesto_add32(char *at, uint32_t value)
+    char *kesto_add64(char *at, uint64_t value)
 
 cdef Py_ssize_t IMAGE_BYTES = (1 << 31) - (1 << 20)  # what Tokyo Cabinet can store in a C int, less its own
 IMAGE_BYTES_MAX = IMAGE_BYTES
@@ -259,17 +247,3 @@ cpdef bint changes_schema(Commit commit, dict known) except -1:
         if table not in known:
             return True
     return False
-
-
-def take_newest(dict newest not None, schema not None, Record record not None):
-    """Into table -> key -> `Row` or None (deleted), and into the schema, put what a record of the journal holds."""
-    cdef Commit commit = unpack_commit(record.payload)
-    cdef dict rows
-    if changes_schema(commit, schema.known):
-        schema.apply(commit.schema, commit.rows)
-    for table, images in commit.rows.items():
-        rows = newest.get(table)
-        if rows is None:
-            rows = newest[table] = {}
-        for key, image in (<dict>images).items():
-            rows[key] = None if image is None else stored(record.number, <bytes>image)

@@ -1,9 +1,17 @@
 """Rows behind checksums, for compiled modules."""
 
+from libc.stdint cimport uint64_t
+
 from pykesto._stored cimport Row
+
+cdef enum:
+    HEAD = 15  # bytes before the image: prefix, number, checksum
 
 
 cpdef Row unpack_row(bytes key, bytes raw, table)
 cdef object take_columns(bytes key, const char *at, Py_ssize_t size, object table)
 cdef object take_row(bytes key, const char *at, Py_ssize_t size, object table)
 cdef int require_sound(bytes key, const char *at, Py_ssize_t size, object table) except -1
+cdef char *put_row(
+    char *at, uint64_t version, const char *key, Py_ssize_t key_size, const char *image, Py_ssize_t size
+) noexcept nogil

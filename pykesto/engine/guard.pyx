@@ -35,26 +35,37 @@ cdef extern from *:
 
 cdef enum:
     PREFIX = 3
-    HEAD = 15  # prefix, number, checksum
 
 cdef const char *FIRST = b"\x01\xff\x0c"  # as Tokyo Cabinet writes it: size of the name, name, size of the value
 
 
-cdef uint32_t checksum(const char *number, bytes key, const char *image, Py_ssize_t size) noexcept:
+cdef uint32_t checksum(
+    const char *number, const char *key, Py_ssize_t key_size, const char *image, Py_ssize_t size
+) noexcept nogil:
     cdef uint32_t crc = kesto_crc32c(0, number, 8)
-    crc = kesto_crc32c(crc, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+    crc = kesto_crc32c(crc, key, key_size)
     return kesto_crc32c(crc, image, size)
+
+
+cdef char *put_row(
+    char *at, uint64_t version, const char *key, Py_ssize_t key_size, const char *image, Py_ssize_t size
+) noexcept nogil:
+    """Write the row as Tokyo Cabinet stores it, HEAD bytes more than its image; where it ends."""
+    memcpy(at, FIRST, PREFIX)
+    kesto_put_big64(at + PREFIX, version)
+    memcpy(at + HEAD, image, size)
+    kesto_put_big32(at + PREFIX + 8, checksum(at + PREFIX, key, key_size, at + HEAD, size))
+    return at + HEAD + size
 
 
 def pack_row(bytes key not None, Row row not None):
     """The row as Tokyo Cabinet stores it."""
     cdef Py_ssize_t size = PyBytes_GET_SIZE(row.image)
     cdef bytes raw = PyBytes_FromStringAndSize(NULL, HEAD + size)
-    cdef char *at = PyBytes_AS_STRING(raw)
-    memcpy(at, FIRST, PREFIX)
-    kesto_put_big64(at + PREFIX, row.version)
-    memcpy(at + HEAD, PyBytes_AS_STRING(row.image), size)
-    kesto_put_big32(at + PREFIX + 8, checksum(at + PREFIX, key, at + HEAD, size))
+    put_row(
+        PyBytes_AS_STRING(raw), row.version, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key),
+        PyBytes_AS_STRING(row.image), size,
+    )
     return raw
 
 
@@ -72,7 +83,9 @@ cdef object take_columns(bytes key, const char *at, Py_ssize_t size, object tabl
 cdef int require_sound(bytes key, const char *at, Py_ssize_t size, object table) except -1:
     size -= HEAD
     if size >= 0 and memcmp(at, FIRST, PREFIX) == 0:
-        if kesto_big32(at + PREFIX + 8) == checksum(at + PREFIX, key, at + HEAD, size) or (
+        if kesto_big32(at + PREFIX + 8) == checksum(
+            at + PREFIX, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), at + HEAD, size
+        ) or (
             ACTIVE and off("row.checksum")
         ):
             return 0

@@ -16,10 +16,10 @@ from ..store import Row
 from .attachments import Attachment
 from .base import Base, BaseBuilder
 from .check import Report, check, is_stamped, opened, problems_of
-from .content import take_newest
 from .embedded import EmbeddedStore
 from .guard import unpack_row
 from .manifest import Manifest, Mark, Stamp, read_manifest, read_stamp, remove_stamp, write_manifest
+from .newest import Images, Newest, images_of
 from .schema import Schema
 
 _BATCH = 256
@@ -98,16 +98,16 @@ class _Repair:
         except SegmentGone:
             return None
 
-    def _newer(self, stamp: Stamp) -> tuple[Found, Schema, Mark] | None:
+    def _newer(self, stamp: Stamp) -> tuple[dict[str, Images], Schema, Mark] | None:
         """What the journal holds after a base: the newest images, the schema at its end, and where that is."""
         reader = self._reader(stamp.mark)
         if reader is None:
             return None
-        rows: Found = {}
         schema = Schema(stamp.tables)
-        for record in reader.read_to(self.store.state):
-            take_newest(rows, schema, record)
-        return rows, schema, Mark(reader.number, reader.position, reader.crc)
+        newest = Newest(schema)
+        end = self.store.state.end
+        reader.gather(self.store.state, newest, until=end, enough=end)
+        return newest.tables(), schema, Mark(reader.number, reader.position, reader.crc)
 
     def _go_on_from(self, source: int, builder: BaseBuilder) -> Stamp:
         """A sound base, brought forward."""
@@ -131,8 +131,9 @@ class _Repair:
         if any(lost.values()):
             self._fill_in(manifest, found, lost)
         for table, images in latest.items():
-            found.setdefault(table, {}).update(images)
-            lost.get(table, set()).difference_update(images)
+            rows = dict(images.items())
+            found.setdefault(table, {}).update(rows)
+            lost.get(table, set()).difference_update(rows)
         if missing := [(table, key) for table, keys in lost.items() for key in keys]:
             named = ", ".join(f"{table} {key!r}" for table, key in missing[:_NAMED])
             raise CorruptionError(
@@ -142,7 +143,7 @@ class _Repair:
             )
         builder.begin()
         builder.clear()
-        builder.apply(found, schema.tables())
+        builder.apply({table: images_of(rows) for table, rows in found.items()}, schema.tables())
         return builder.finish(mark, schema.tables())
 
     def _rows_of(self, number: int) -> tuple[Found, dict[str, set[bytes]]]:
@@ -170,7 +171,8 @@ class _Repair:
                 continue
             rows, unknown = self._rows_of(number)
             for table, keys in lost.items():
-                since, before = newer[0].get(table, {}), rows.get(table, {})
+                images = newer[0].get(table)
+                since, before = {} if images is None else dict(images.items()), rows.get(table, {})
                 for key in list(keys):
                     if key in since or key not in unknown.get(table, set()):
                         keys.discard(key)  # the journal has it, or the base has, or there was no such row at all
