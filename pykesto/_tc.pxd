@@ -1,6 +1,6 @@
 """What the driver uses of Tokyo Cabinet 1.4.48, and of the C library around it."""
 
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 
 
@@ -297,6 +297,7 @@ cdef inline int bytes_order(const char *a, Py_ssize_t a_size, const char *b, Py_
 cdef class Leaf:
     cdef void *block
     cdef Entry *entries
+    cdef uint16_t *ranks  # of the entries: hashes of the keys, by which those of one term are in order; NULL: there are none
     cdef int count
     cdef uint64_t number
     cdef uint64_t previous
@@ -319,6 +320,7 @@ cdef class IndexPages:
     cdef Leaf leaf(self, uint64_t number)
     cdef bint _read_leaf(self, Leaf leaf, const unsigned char *at, int size) except -1
     cdef int _grow(self, Leaf leaf, int room) except -1
+    cdef bint has_ranks(self) noexcept
     cdef bint _put(
         self, Entry *entry, const char *term, int64_t term_size, const char *key, int64_t key_size
     ) noexcept

@@ -57,7 +57,7 @@ from cpython.pythread cimport (
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.errno cimport EDQUOT, EFBIG, ENOENT, ENOMEM, ENOSPC
 from libc.limits cimport INT_MAX
-from libc.stdint cimport INT64_MAX, UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, UINT64_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, strlen

@@ -29,6 +29,7 @@ cdef class Leaf:
     def __dealloc__(self):
         tcfree(self.block)
         free(self.entries)
+        free(self.ranks)
 
     cdef int place_of(self, const char *term, Py_ssize_t size) noexcept:
         """The place of the first entry that is not less."""
@@ -40,6 +41,12 @@ cdef class Leaf:
             else:
                 high = middle
         return low
+
+
+cdef inline uint16_t rank_of(const Entry *entry) noexcept:
+    """The hash of a column's entry, which stands behind its term and a NUL."""
+    cdef const unsigned char *at = <const unsigned char *>entry.term + entry.term_size + 1
+    return <uint16_t>(at[0] << 8 | at[1])
 
 
 cdef struct Child:
@@ -174,6 +181,8 @@ cdef class IndexPages:
                     room = self._grow(leaf, room)
                 if not self._put(&leaf.entries[leaf.count], term, term_size, <const char *>at, key_size):
                     return False
+                if leaf.ranks is not NULL:
+                    leaf.ranks[leaf.count] = rank_of(&leaf.entries[leaf.count])
                 leaf.count += 1
                 at += key_size
                 if not more:
@@ -190,7 +199,17 @@ cdef class IndexPages:
         if entries is NULL:
             raise MemoryError
         leaf.entries = entries
+        cdef uint16_t *ranks
+        if self.has_ranks():
+            ranks = <uint16_t *>realloc(leaf.ranks, room * sizeof(uint16_t))
+            if ranks is NULL:
+                raise MemoryError
+            leaf.ranks = ranks
         return room
+
+    cdef bint has_ranks(self) noexcept:
+        """Whether entries are those of a column, which the library keeps in the order of a hash for each term."""
+        return not self.split and PyBytes_GET_SIZE(self.name) > 0
 
     cdef bint _put(self, Entry *entry, const char *term, int64_t term_size, const char *key, int64_t key_size) noexcept:
         """Note an entry: a column's term has a NUL and two bytes of the key's hash behind it."""

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
-from pykesto._tc cimport Entry, IndexPages
+from pykesto._tc cimport Entry, IndexPages, PageRange
 from pykesto.engine.listed cimport Hidden, Listed
 from pykesto.engine.overlay cimport Overlay, Table
 
@@ -26,6 +26,7 @@ cdef class IndexView:
     cdef int64_t count_own(self, bytes lo, bytes hi) except -1
     cdef list own(self, bytes lo, bytes hi)
     cdef list keys(self, bytes lo, bytes hi)
+    cdef bint merge(self, bytes lo, bytes hi, PageRange others, bint hides, list found) except -1
     cdef list keys_of_both(self, bytes lo, bytes hi, IndexView other, bytes other_lo, bytes other_hi)
     cdef int64_t count(self, bytes lo, bytes hi) except -1
     cdef int64_t estimate(self, bytes lo, bytes hi) except -1

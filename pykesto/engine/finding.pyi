@@ -26,6 +26,9 @@ class KeySet:
 @final
 class OwnWalk: ...
 
+@final
+class RankWalk: ...
+
 def key_batches(
     pages: IndexPages | None, own: list[bytes], lo: bytes | None, hi: bytes | None, down: bool
 ) -> Iterator[list[bytes]]: ...

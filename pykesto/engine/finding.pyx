@@ -116,8 +116,11 @@ cdef class IndexView:
         cdef int i
         if self.pages is None or other.pages is None:
             return found
-        keys = KeySet(self.pages, lo, hi)
         leaves = PageRange.__new__(PageRange)
+        leaves.begin(other.pages, other_lo, other_hi)
+        if self.merge(lo, hi, leaves, hides, found):
+            return found
+        keys = KeySet(self.pages, lo, hi)
         leaves.begin(other.pages, other_lo, other_hi)
         while leaves.next():
             for i in range(leaves.start, leaves.stop):
@@ -125,6 +128,48 @@ cdef class IndexView:
                 if keys.holds(entry.key, entry.key_size) and not (hides and self.hidden(entry)):
                     found.append(PyBytes_FromStringAndSize(entry.key, entry.key_size))
         return found
+
+    cdef bint merge(self, bytes lo, bytes hi, PageRange others, bint hides, list found) except -1:
+        """Put into `found` the keys that are in a range here and in the other one, if each is of a single term.
+
+        Then both are in the order of a hash, and only those with the same one are looked at. If a range is of several
+        terms, or of what has no such order, this returns false, and `found` is as it was.
+        """
+        cdef RankWalk own = RankWalk.__new__(RankWalk)
+        cdef RankWalk walk = RankWalk.__new__(RankWalk)
+        cdef Py_ssize_t before = len(found)
+        cdef const Entry *alike[ALIKE]  # the entries of `own` with one hash
+        cdef const Entry *entry
+        cdef int count = 0, rank = -1, i
+        if not self.pages.has_ranks() or not others.pages.has_ranks():
+            return False
+        own.leaves = PageRange.__new__(PageRange)
+        own.leaves.begin(self.pages, lo, hi)
+        own.held, walk.leaves, walk.held = [], others, []
+        own.enter()
+        walk.enter()
+        while walk.rank >= 0:
+            if walk.rank != rank:
+                rank, count = walk.rank, 0
+                while 0 <= own.rank <= rank and count < ALIKE:
+                    if own.rank == rank:
+                        alike[count] = own.entry()
+                        count += 1
+                    own.step()
+                if count == ALIKE:
+                    break
+            if count:
+                entry = walk.entry()
+                for i in range(count):
+                    if is_same_key(alike[i], entry) and not (hides and self.hidden(entry)):
+                        found.append(PyBytes_FromStringAndSize(entry.key, entry.key_size))
+            walk.step()
+        while own.rank >= 0 and walk.rank == ENDED:
+            own.step()  # if it goes on in order, it meets nothing more
+        if own.rank == ENDED and walk.rank == ENDED:
+            return True
+        del found[before:]
+        return False
 
     cdef int64_t count(self, bytes lo, bytes hi) except -1:
         """How many entries there are with lo <= term < hi."""
@@ -243,6 +288,47 @@ cdef class IndexView:
                 batch, room = [], min(room * 2, LAST_BATCH)
         if batch:
             yield batch
+
+
+cdef enum:
+    ALIKE = 32  # keys of a term with one hash: more of them are for a `KeySet`
+    ENDED = -1
+    ASTRAY = -2
+
+
+cdef inline bint is_same_key(const Entry *one, const Entry *other) noexcept:
+    return one.key_size == other.key_size and memcmp(one.key, other.key, one.key_size) == 0
+
+
+@cython.final
+cdef class RankWalk:
+    """A walk through the entries of a range by their ranks, which are close together in memory."""
+
+    cdef PageRange leaves
+    cdef list held  # leaves that were passed, so that their entries stay
+    cdef int at
+    cdef int rank  # of the entry here; ENDED, or ASTRAY if it was less than that of the one before
+
+    cdef int enter(self) except -1:
+        """Stand at the first entry of the next leaf."""
+        if not self.leaves.next():
+            self.rank = ENDED
+            return 0
+        self.held.append(self.leaves.leaf)
+        self.at = self.leaves.start
+        return self.look()
+
+    cdef int look(self) except -1:
+        cdef int rank = self.leaves.leaf.ranks[self.at]
+        self.rank = rank if rank >= self.rank else ASTRAY
+        return 0
+
+    cdef int step(self) except -1:
+        self.at += 1
+        return self.look() if self.at < self.leaves.stop else self.enter()
+
+    cdef const Entry *entry(self) noexcept:
+        return &self.leaves.leaf.entries[self.at]
 
 
 @cython.final

@@ -193,7 +193,8 @@ cdef class Newest(Follower):
         """Keep the newest image of each row."""
         cdef Py_ssize_t kept = 0
         cdef Py_ssize_t i
-        qsort(self.images, self.count, sizeof(Image), newest_last)
+        if self.count > 1:
+            qsort(self.images, self.count, sizeof(Image), newest_last)
         for i in range(self.count):
             if i + 1 == self.count or not is_same_row(&self.images[i], &self.images[i + 1]):
                 self.images[kept] = self.images[i]

@@ -1,5 +1,6 @@
 """Queries: what they give, what they refuse, and that they say how they run."""
 
+import itertools
 import logging
 import random
 from collections.abc import Iterator
@@ -221,6 +222,43 @@ def test_two_indexes_meet_in_keys_of_every_length(database: Path) -> None:
                     assert found.dicts() == [rows[key] for key in keys], seed
             wide = s.table("t").query.where(col("a") >= 0, col("b") == 2, col("a") <= 3)
             assert list(wide.keys()) == sorted(k for k, row in rows.items() if row["a"] <= 3 and row["b"] == 2), seed
+
+
+@pytest.mark.parametrize("pairs", [1, 4, 7])
+def test_two_indexes_meet_in_keys_that_the_library_takes_for_alike(database: Path, pairs: int) -> None:
+    """It has the entries of a term in the order of a hash, which is the same for all of these keys."""
+    alike = ["".join(parts) for parts in itertools.product(("Am", "BH"), repeat=pairs)]
+    chance = random.Random(pairs)
+    rows = {key: {"team": chance.randrange(2), "kind": chance.choice("xy"), "n": chance.randrange(9)} for key in alike}
+    rows |= {f"{i}": {"team": i % 2, "kind": "xyz"[i % 3], "n": i % 9} for i in range(3000)}
+
+    def of(team: int, kind: str, n: int) -> dict[str, set[str]]:
+        return {
+            "terms": {k for k, row in rows.items() if (row["team"], row["kind"]) == (team, kind)},
+            "ranges": {k for k, row in rows.items() if row["team"] == team and n <= int(str(row["n"])) <= n + 2},
+        }
+
+    with pykesto.open(database, durability="process") as db:
+        with db.transaction() as s:
+            for name in ("team", "kind", "n"):
+                s.table("people").create_index(name)
+            for key in chance.sample(list(rows), len(rows)):
+                s.table("people")[key] = rows[key]
+        db.checkpoint()
+        for _ in range(2):
+            with db.session() as s:
+                people = s.table("people")
+                for team, kind, n in itertools.product((0, 1), "xyz", (0, 3, 7)):
+                    expected = of(team, kind, n)
+                    both = people.query.where(col("team") == team, col("kind") == kind)
+                    assert set(both.keys()) == expected["terms"]
+                    assert both.count() == len(expected["terms"])
+                    within = people.query.where(col("team") == team).col("n").between(n, n + 2)
+                    assert set(within.keys()) == expected["ranges"]
+            with db.transaction() as s:  # and with versions above the base
+                for key in chance.sample(sorted(rows), len(rows) // 3):
+                    rows[key] = {"team": chance.randrange(2), "kind": chance.choice("xyz"), "n": chance.randrange(9)}
+                    s.table("people")[key] = rows[key]
 
 
 def test_an_index_of_several_columns_is_still_taken_where_it_serves_better(database: Path) -> None:
