@@ -41,7 +41,7 @@ class Segments:
         self.mode = mode
         self.random = random  # salts
         self._open: dict[int, Segment] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close what it interrupts
 
     def path(self, number: int) -> Path:
         return self.directory / f"{number:012d}{SUFFIX}"
@@ -148,8 +148,8 @@ class Segments:
     def let_go_before(self, number: int) -> None:
         """Keep those no longer open that this process needs no more."""
         with self._lock:
-            for old in [n for n in self._open if n < number]:
-                del self._open[old]
+            for old in [n for n in list(self._open) if n < number]:
+                self._open.pop(old, None)
 
     def remove_before(self, position: int) -> int:
         """Remove the segments that hold nothing at or after `position`; the newest stays. Return how many."""
@@ -172,7 +172,7 @@ class Segments:
 
     def abandon(self) -> None:
         """In a forked child: a thread of the parent may have held the lock, and is not here to let it go."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def close(self) -> None:
         with self._lock:

@@ -27,6 +27,7 @@ cdef class ProcessLock:
     cdef int in_a_row
     cdef uint64_t last_taken
     cdef unsigned long owner  # the thread that has it, 0: none of this process
+    cdef unsigned long user  # while in use: the thread that takes it, has it or lets go
     cdef bint has_holder(self) except -1
     cdef bint take(self) except -1
     cdef bint take_if_free(self) except -1

@@ -128,6 +128,7 @@ cdef class ProcessLock:
         if self.in_use:
             return False
         self.in_use = True
+        self.user = PyThread_get_thread_ident()
         cdef bint got = False
         try:
             got = self.ask()
@@ -253,9 +254,13 @@ cdef class ProcessLock:
         """Whether this thread has the lock."""
         return self.owner == PyThread_get_thread_ident()
 
+    def is_used_here(self):
+        """Whether this thread has the lock, or was interrupted where it takes it or lets go: it can't wait for it."""
+        return self.in_use and self.user == PyThread_get_thread_ident()
+
     def adopt(self):
         """Have this thread be the one that lets go; the one that took it knows."""
-        self.owner = PyThread_get_thread_ident()
+        self.user = self.owner = PyThread_get_thread_ident()
 
     def let_go(self):
         """Give the lock back before its block ends, if this thread has it."""

@@ -332,7 +332,11 @@ class Database:
     # Closing
 
     def close(self) -> None:
-        """Close this handle. Idempotent. Sessions of it can't be used any more."""
+        """Close this handle. Idempotent. Sessions of it can't be used any more.
+
+        Also in a signal handler: one that interrupted a commit or a checkpoint of its own thread ends sessions, and
+        leaves the rest to a thread that waits until what was interrupted is through.
+        """
         if self._closed:
             return
         self._closed = True

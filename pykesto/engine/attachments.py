@@ -60,6 +60,18 @@ class Attachment:
         return self.checkpointer.now(wait_s)
 
     def close(self) -> None:
+        """Detach; in a thread of its own if this is a signal handler that interrupted what close would wait for."""
+        if self.store.is_interrupted():
+            self.store.view.end_sessions()
+            threading.Thread(target=self._close_later, name="pykesto close").start()
+        else:
+            self._close()
+
+    def _close_later(self) -> None:
+        with _lock:  # no fork meanwhile
+            self._close()
+
+    def _close(self) -> None:
         self.room.close()
         self.checkpointer.close()
         self.store.close()

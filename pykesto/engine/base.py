@@ -45,7 +45,7 @@ class Base(Used):
         self.open_tables: dict[str, tc.Table] = {}
         self._entry_tables: dict[tuple[str, str], tc.Table] = {}
         self._pages: dict[tuple[str, str], tc.IndexPages] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close what it interrupts
         self._closed = False
 
     @property

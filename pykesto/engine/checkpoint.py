@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 from ..errors import CorruptionError, LockTimeout
 from ..failpoints import ACTIVE, hit, off
@@ -21,7 +22,7 @@ from .embedded import EmbeddedStore
 from .manifest import Manifest, Mark, Stamp, read_manifest, read_stamp, write_manifest
 from .newest import Newest
 from .schema import Schema
-from .threads import make_way, start_daemon
+from .threads import start_daemon
 
 JOURNAL_BYTES = 8 << 20  # a checkpoint is due when this much follows the current base
 BATCH_BYTES = 16 << 20  # one checkpoint applies about so much of it: even a process that soon ends brings the base on
@@ -213,7 +214,7 @@ class Checkpointer:
     def __init__(self, store: EmbeddedStore) -> None:
         self.store = store
         self.gate = Gate()
-        self._wanted = threading.Event()
+        self._wanted: SimpleQueue[None] = SimpleQueue()  # an Event isn't for signal handlers, which may close
         self._closing = False
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -236,7 +237,11 @@ class Checkpointer:
                 self._thread = start_daemon(self._run, "pykesto checkpoint")
                 if self._thread is None:
                     self._not_before = time.monotonic() + NO_THREAD_PAUSE_S
-        self._wanted.set()
+        self._ask()
+
+    def _ask(self) -> None:
+        if self._wanted.empty():
+            self._wanted.put(None)
 
     def help(self) -> None:
         """Called by who commits while memory is full: before more comes, a base takes some, by this thread or another.
@@ -264,10 +269,8 @@ class Checkpointer:
         return self.last
 
     def _run(self) -> None:
-        make_way()
         while True:
-            self._wanted.wait()
-            self._wanted.clear()  # before the work: what is wanted during it is done after it
+            self._wanted.get()  # what is wanted during the work is done after it
             if self._closing:
                 return
             began = time.monotonic()
@@ -278,7 +281,7 @@ class Checkpointer:
                 if outcome.done:
                     self.store.view.catch_up_with_base()
                 if outcome.left_bytes >= JOURNAL_BYTES:
-                    self._wanted.set()
+                    self._ask()
             except Exception as error:  # noqa: BLE001 - whatever went wrong, the journal keeps everything: try again
                 if not self._closing:
                     _log.warning("checkpoint of %s failed: %s", self.store.layout.directory, error, exc_info=error)
@@ -289,7 +292,7 @@ class Checkpointer:
     def close(self) -> None:
         """End the thread; a checkpoint in its midst may finish, if that does not take long."""
         self._closing = True
-        self._wanted.set()
+        self._ask()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(CLOSING_PATIENCE_S)

@@ -137,6 +137,10 @@ class EmbeddedStore:
 
     # Detaching
 
+    def is_interrupted(self) -> bool:
+        """Whether this thread is in the midst of a commit, a sync or a checkpoint: a signal handler asks."""
+        return any(lock.is_used_here() for lock in (self.commit_lock, self.sync_lock, self.checkpoint_lock))
+
     def close(self) -> None:
         """Detach. The last process to do so syncs and marks a clean end. Sessions in this process end."""
         if self.closed or self.pid != os.getpid():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from queue import SimpleQueue
 
 from ..errors import Error
 from ..files import FileLock
@@ -26,7 +27,7 @@ class RoomMaker:
 
     def __init__(self, store: EmbeddedStore) -> None:
         self.store = store
-        self._wanted = threading.Event()
+        self._wanted: SimpleQueue[None] = SimpleQueue()  # an Event isn't for signal handlers, which may close
         self._closing = False
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -38,12 +39,15 @@ class RoomMaker:
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = start_daemon(self._run, "pykesto journal")
-        self._wanted.set()
+        self._ask()
+
+    def _ask(self) -> None:
+        if self._wanted.empty():
+            self._wanted.put(None)
 
     def _run(self) -> None:
         while True:
-            self._wanted.wait()
-            self._wanted.clear()
+            self._wanted.get()
             if self._closing:
                 return
             try:
@@ -67,6 +71,6 @@ class RoomMaker:
     def close(self) -> None:
         """End the thread, when it is through with what it does."""
         self._closing = True
-        self._wanted.set()
+        self._ask()
         if self._thread is not None:
             self._thread.join(CLOSING_PATIENCE_S)

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import threading
 from collections.abc import Callable
-
-NICENESS = 10  # where processes ask for more than the processors have, commits go first
 
 _log = logging.getLogger("pykesto")
 
@@ -22,10 +18,3 @@ def start_daemon(run: Callable[[], None], name: str) -> threading.Thread | None:
         _log.warning("there is no thread for the %s, which has to wait: %s", name, error)
         return None
     return thread
-
-
-def make_way() -> None:
-    """Let all other work of this machine go before this thread's, where threads have a niceness of their own."""
-    if sys.platform == "linux":
-        me = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, me, min(19, os.getpriority(os.PRIO_PROCESS, me) + NICENESS))

@@ -43,6 +43,26 @@ for _ in range(6):
     except pykesto.Error:
         pass
 """
+INTERRUPTED = """
+import os, signal, sys, pykesto
+db = pykesto.open(sys.argv[1], durability="full")
+calls = 0
+def interrupted(*arguments, call=getattr(os, sys.argv[2])):
+    global calls
+    calls += 1
+    call(*arguments)
+    if calls == int(sys.argv[3]):
+        signal.raise_signal(signal.SIGALRM)  # in another thread: the main one handles it, wherever it is
+signal.signal(signal.SIGALRM, lambda *_: db.close())
+setattr(os, sys.argv[2], interrupted)
+try:
+    for number in range(10_000):
+        with db.transaction() as s:
+            s.table("rows")[number] = {"text": "x" * 3000}
+        db.checkpoint()
+except pykesto.ClosedError:
+    pass
+"""
 WRITER = """
 import sys, pykesto
 db = pykesto.open(sys.argv[1], durability="process")
@@ -79,3 +99,16 @@ def test_a_signal_handler_may_close_while_the_journal_is_followed(tmp_path: Path
     finally:
         os.kill(writer.pid, signal.SIGKILL)
         writer.communicate()
+
+
+@pytest.mark.parametrize("call", ["rename", "fsync"])
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_signal_handler_may_close_in_the_midst_of_a_commit_or_a_checkpoint(
+    tmp_path: Path, call: str, times: int
+) -> None:
+    ended = subprocess.run(
+        python(INTERRUPTED, tmp_path / "db.kesto", call, times), capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    with pykesto.open(tmp_path / "db.kesto", create=False) as db:
+        assert db.check().problems == ()
