@@ -12,6 +12,7 @@ cdef class GroupSync:
     cdef readonly ProcessLock sync_lock
     cdef readonly ProcessLock commit_lock
     cdef object one_at_a_time
+    cdef double look_again_s  # who leads may be killed, and wakes nobody then
     cpdef int make_durable(self, uint64_t target) except -1
     cdef bint lead(self, uint64_t target, bint ask) except -1
     cdef int sync_as_leader(self) except -1

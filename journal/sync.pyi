@@ -14,7 +14,13 @@ class GroupSync:
     sync_lock: Final[ProcessLock]
     commit_lock: Final[ProcessLock]
     def __init__(
-        self, segments: Segments, state: JournalState, *, sync_lock: ProcessLock, commit_lock: ProcessLock
+        self,
+        segments: Segments,
+        state: JournalState,
+        *,
+        sync_lock: ProcessLock,
+        commit_lock: ProcessLock,
+        look_again_s: float = ...,
     ) -> None: ...
     def make_durable(self, target: int) -> None: ...
     def sync_alone(self, target: int) -> None: ...

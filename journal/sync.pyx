@@ -55,11 +55,14 @@ cdef class GroupSync:
     bytes, they are dirty, and the next sync tells the truth about them.
     """
 
-    def __init__(self, segments, JournalState state not None, *, sync_lock, commit_lock):
+    def __init__(
+        self, segments, JournalState state not None, *, sync_lock, commit_lock, double look_again_s=LOOK_AGAIN_S
+    ):
         self.segments = segments
         self.state = state
         self.sync_lock = sync_lock
         self.commit_lock = commit_lock
+        self.look_again_s = look_again_s
         # The kernel tells of a failed sync once for each open file, and the threads of a process share theirs.
         self.one_at_a_time = threading.Lock()
 
@@ -88,7 +91,7 @@ cdef class GroupSync:
                 state.wake()
             else:
                 awaited = number if state.is_being_synced(target) else number + 1
-                ask = not state.wait(number, awaited, LOOK_AGAIN_S)
+                ask = not state.wait(number, awaited, self.look_again_s)
         if awaited > number and state.sync_number() == awaited:
             state.wake_those_awaiting(awaited)  # this one was woken to lead them, and needs no more
         return 0

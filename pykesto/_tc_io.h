@@ -271,6 +271,22 @@ int __wrap_unlink(const char *path)
     return result < 0 && errno != ENOENT ? kesto_failed("unlink", TCEUNLINK) : result;
 }
 
+/* A file that grows has room ahead, of which each page is faulted in for itself: not sixteen and more around it, which
+ * nothing is in yet. What it holds already is read ahead as ever. */
+static void kesto_advise(void *start, size_t size, int fd, off_t offset)
+{
+    struct stat status;
+    const int error = errno;
+    const off_t page = sysconf(_SC_PAGESIZE);
+    if (fd >= 0 && fstat(fd, &status) == 0) {
+        off_t held = (status.st_size - offset + page - 1) / page * page;
+        held = held < 0 ? 0 : held;
+        if ((size_t)held < size)
+            (void)madvise((char *)start + held, size - (size_t)held, MADV_RANDOM);
+    }
+    errno = error;
+}
+
 /* The library takes an index that it can't map for none. */
 #define KESTO_MMAP(name) \
     void *__real_##name(void *start, size_t size, int protection, int flags, int fd, off_t offset); \
@@ -280,7 +296,7 @@ int __wrap_unlink(const char *path)
         if (result == MAP_FAILED) \
             kesto_note("mmap", TCEMMAP); \
         else if (protection & PROT_WRITE) \
-            (void)madvise(result, size, MADV_RANDOM); \
+            kesto_advise(result, size, fd, offset); \
         return result; \
     }
 KESTO_MMAP(mmap)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ._locks import EXCLUSIVE, LOOK_AGAIN_S, SHARED, UNLOCK, ProcessLock, flock
@@ -29,6 +29,7 @@ __all__ = [
     "crc32c",
     "create_whole",
     "fill_with_zeros",
+    "held_open",
     "network_of",
     "open_file",
     "pid",
@@ -131,14 +132,30 @@ def sync_data(fd: int) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """fsync a file by its path."""
-    fd = open_file(path)
-    try:
-        with translated("sync", path):
-            write_back(fd, os.fstat(fd).st_size)
-            os.fsync(fd)
-    finally:
-        os.close(fd)
+    """fsync a file by its path. Of what was written by descriptors that are closed the kernel may hide a failure."""
+    with held_open([path]) as sync:
+        sync()
+
+
+@contextmanager
+def held_open(paths: Iterable[Path]) -> Iterator[Callable[[], None]]:
+    """Descriptors of files, and a call that syncs them: taken while who wrote still has the files open.
+
+    That writing back failed is kept with the file in memory, which may go once nobody has it open.
+    """
+    with ExitStack() as opened:
+        files = []
+        for path in paths:
+            files.append((path, open_file(path)))
+            opened.callback(os.close, files[-1][1])
+
+        def sync() -> None:
+            for path, fd in files:
+                with translated("sync", path):
+                    write_back(fd, os.fstat(fd).st_size)
+                    os.fsync(fd)
+
+        yield sync
 
 
 def sync_directory(path: Path) -> None:
@@ -156,7 +173,7 @@ def sync_directory(path: Path) -> None:
 def copy_file(source: Path, target: Path, *, mode: int, before_each: Callable[[], None]) -> None:
     """Copy a file that nobody writes, a piece at a time, each written back: a sync elsewhere must not wait for all.
 
-    `before_each()` may raise, to give up. Where the file system can share blocks, it does. The copy is not synced.
+    `before_each()` may raise, to give up. Where the file system can share blocks, it does. The copy is synced.
     """
     with translated("copy", source), open(source, "rb") as read, open(target, "wb") as written:
         os.fchmod(written.fileno(), mode)
@@ -168,6 +185,7 @@ def copy_file(source: Path, target: Path, *, mode: int, before_each: Callable[[]
                 raise OSError(errno.EIO, "the file became shorter")
             write_back(written.fileno(), done + piece, done)
             done += piece
+        os.fsync(written.fileno())
 
 
 def _copy_piece(source: int, target: int, offset: int, size: int) -> int:

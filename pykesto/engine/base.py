@@ -9,13 +9,14 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .. import tc
 from ..codec.terms import terms
 from ..errors import ClosedError, CorruptionError, StorageError
 from ..failpoints import ACTIVE, hit, off
-from ..files import copy_file, remove, sync_directory, sync_file, translated
+from ..files import copy_file, held_open, remove, sync_directory, translated
 from ..store import IndexDefinition
 from .guard import unpack_row
 from .layout import Layout, entries_file, files_in, table_file
@@ -204,7 +205,7 @@ class BaseBuilder:
 
     def _apply_table(self, name: str, rows: Images, indexes: tuple[IndexDefinition, ...]) -> None:
         derived = {index.name: index for index in indexes if not index.is_plain}
-        with tc.Table(self.directory / table_file(name), "c", bnum=_FIRST_BUCKETS, lock=False) as table:
+        with self._writable(self.directory / table_file(name)) as table:
             wanted = _library_indexes(indexes)
             for column in wanted - set(table.indexes()):
                 table.create_index(column, "lexical")
@@ -214,11 +215,25 @@ class BaseBuilder:
                 self._apply_entries(table, self.directory / entries_file(name, index), definition, rows)
             self._write(table, lambda: self._put(table, rows))
 
-    def _write(self, table: tc.Table, changes: Callable[[], None]) -> None:
-        """Make changes in one transaction; a table that has outgrown its buckets gets more.
+    @contextmanager
+    def _writable(self, path: Path) -> Iterator[tc.Table]:
+        """A table to write to, made if need be. At the end of the block its files are on stable storage.
 
-        Nothing is synced yet: while a file is mapped each page that is written back interrupts every thread.
+        They are synced once it is closed: while a file is mapped each page written back interrupts every thread.
         """
+        with ExitStack() as held:
+            with tc.Table(path, "c", bnum=_FIRST_BUCKETS, lock=False) as table:
+                yield table
+                files = [file for file in files_in(self.directory) if f"{file.name}.".startswith(f"{path.name}.")]
+                sync = held.enter_context(held_open(files))
+                for file in files:
+                    with translated("set the mode of", file):
+                        file.chmod(self.mode)  # the library makes files that everyone may read
+            if not (ACTIVE and off("base.sync")):
+                sync()
+
+    def _write(self, table: tc.Table, changes: Callable[[], None]) -> None:
+        """Make changes in one transaction; a table that has outgrown its buckets gets more."""
         table.begin()
         try:
             changes()
@@ -232,7 +247,7 @@ class BaseBuilder:
     def _apply_entries(self, table: tc.Table, path: Path, index: IndexDefinition, rows: Images) -> None:
         """Bring the entries of an index forward, before the rows are; all of them, if it is new here."""
         new = not path.exists()
-        with tc.Table(path, "c", bnum=_FIRST_BUCKETS, lock=False) as entries:
+        with self._writable(path) as entries:
             if new:
                 entries.create_index(_KEY_INDEX, "lexical")
                 self._write(entries, lambda: self._list_all(table, entries, index))
@@ -270,12 +285,7 @@ class BaseBuilder:
             raise Stopped(f"base {self.number}")
 
     def finish(self, mark: Mark, schema: Mapping[str, tuple[IndexDefinition, ...]]) -> Stamp:
-        """Sync every file and the directory, then stamp the base."""
-        for path in files_in(self.directory):
-            with translated("set the mode of", path):
-                path.chmod(self.mode)  # the library makes files that everyone may read
-            if not (ACTIVE and off("base.sync")):
-                sync_file(path)
+        """Sync the directory, whose files are, then stamp the base."""
         sync_directory(self.directory)
         if ACTIVE:
             hit("checkpoint.stamp")

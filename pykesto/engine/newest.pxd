@@ -23,14 +23,15 @@ cdef struct Seen:  # a table that was written to
 cdef class Newest(Follower):
     cdef readonly object schema
     cdef readonly Py_ssize_t commits
+    cdef readonly Py_ssize_t unpacked
     cdef list kept  # what holds the bytes that images point into
+    cdef list names  # likewise those of tables
+    cdef Py_ssize_t compact_bytes
+    cdef Py_ssize_t bytes_left  # until the images are compacted
     cdef dict numbers  # of tables, by their names
     cdef Seen *tables_seen  # by their numbers
     cdef Py_ssize_t tables_count
     cdef Py_ssize_t latest
-    cdef bytes heading  # the payload of a commit that changed no schema
-    cdef const char *heading_at
-    cdef Py_ssize_t heading_size  # up to the count of the tables; 0: there is none
     cdef Image *images
     cdef Py_ssize_t count
     cdef Py_ssize_t room
@@ -42,6 +43,7 @@ cdef class Newest(Follower):
         self, uint32_t table, const char *key, uint32_t key_size, const char *image, uint32_t image_size, uint64_t version
     ) noexcept nogil
     cdef int settle(self) noexcept nogil
+    cdef int compact(self) except -1
 
 
 cdef class Images:

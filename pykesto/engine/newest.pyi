@@ -10,7 +10,8 @@ from .schema import Schema
 class Newest(Follower):
     schema: Final[Schema]
     commits: Final[int]
-    def __init__(self, schema: Schema) -> None: ...
+    unpacked: Final[int]
+    def __init__(self, schema: Schema, *, compact_bytes: int = ...) -> None: ...
     def tables(self) -> dict[str, Images]: ...
 
 @final

@@ -9,7 +9,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memcpy
 
 from pykesto._stored cimport Row, stored
 from pykesto._tc cimport Change, apply_in_place, bytes_order
@@ -22,6 +22,12 @@ cdef extern from "pykesto/numbers.h" nogil:
 
 cdef enum:
     LOOKS = 64  # at names of tables, for one
+
+# What the heading of a commit that changes no schema ends with: JSON's last member, behind whatever is said of the commit.
+cdef bytes _plain_end = b', "schema": []}'
+cdef const char *PLAIN_END = PyBytes_AS_STRING(_plain_end)
+cdef Py_ssize_t PLAIN_END_SIZE = PyBytes_GET_SIZE(_plain_end)
+cdef Py_ssize_t COMPACT_BYTES = 64 << 20  # of journal, of which then only the newest images are kept
 
 
 cdef bint take_pair(const char **at, const char *end, uint32_t *one, uint32_t *other) noexcept nogil:
@@ -53,20 +59,48 @@ cdef class Newest(Follower):
 
     Attributes:
         commits: how many were taken.
+        unpacked: how many of them the interpreter was asked for.
     """
 
-    def __init__(self, schema not None):
+    def __init__(self, schema not None, *, Py_ssize_t compact_bytes=COMPACT_BYTES):
         self.schema = schema
         self.kept = []
         self.numbers = {}
-        self.heading = b""
+        self.names = []
+        self.compact_bytes = self.bytes_left = compact_bytes
 
     def __dealloc__(self):
         free(self.images)
         free(self.tables_seen)
 
     cdef int keep(self, bytes block) except -1:
+        if self.bytes_left < 0:
+            self.compact()
+        self.bytes_left -= PyBytes_GET_SIZE(block)
         self.kept.append(block)
+        return 0
+
+    cdef int compact(self) except -1:
+        """Copy the newest images, and let go of the journal's bytes."""
+        cdef Py_ssize_t size = 0
+        cdef Py_ssize_t i
+        with nogil:
+            self.settle()
+            for i in range(self.count):
+                size += <Py_ssize_t>self.images[i].key_size + self.images[i].image_size
+        cdef bytes copy = PyBytes_FromStringAndSize(NULL, size)
+        cdef char *at = PyBytes_AS_STRING(copy)
+        with nogil:
+            for i in range(self.count):
+                memcpy(at, self.images[i].key, self.images[i].key_size)
+                self.images[i].key = at
+                at += self.images[i].key_size
+                if self.images[i].image is not NULL:
+                    memcpy(at, self.images[i].image, self.images[i].image_size)
+                    self.images[i].image = at
+                    at += self.images[i].image_size
+        self.kept = [copy]
+        self.bytes_left = max(self.compact_bytes, size)  # so that no byte is copied more than a few times
         return 0
 
     cdef bint take_kept(self, uint64_t number, const char *payload, Py_ssize_t size) noexcept nogil:
@@ -81,12 +115,16 @@ cdef class Newest(Follower):
         """Take the commit in this payload; false if more is to be known, or it is none: it is for `take` to say that."""
         cdef uint32_t tables, rows, name_size, key_size, image_size
         cdef Py_ssize_t table
-        # All before the count of the tables is as it was, but for the time, the first eight bytes.
-        if self.heading_size == 0 or end - at < self.heading_size + 4:
+        cdef int64_t heading_size
+        if end - at < 12:
             return False
-        if memcmp(at + 8, self.heading_at + 8, self.heading_size - 8):
+        heading_size = kesto_u32(at + 8)  # behind the time
+        at += 12
+        if heading_size < PLAIN_END_SIZE or end - at < heading_size + 4:
             return False
-        at += self.heading_size
+        at += heading_size
+        if memcmp(at - PLAIN_END_SIZE, PLAIN_END, PLAIN_END_SIZE):
+            return False
         tables = kesto_u32(at)
         at += 4
         while tables:
@@ -123,21 +161,18 @@ cdef class Newest(Follower):
         return -1
 
     cdef int take(self, uint64_t number, const char *payload, Py_ssize_t size) except -1:
-        cdef bytes own = PyBytes_FromStringAndSize(payload, size)
-        cdef Commit commit = unpack_commit(own)
-        if changes_schema(commit, self.schema.known):
+        cdef Commit commit = unpack_commit(PyBytes_FromStringAndSize(payload, size))
+        cdef bint changed = changes_schema(commit, self.schema.known)
+        if changed:
             self.schema.apply(commit.schema, commit.rows)
         self.kept.append(commit)
+        self.bytes_left -= size
         for table, images in commit.rows.items():
             self.take_rows(number, table, <dict?>images)
         self.commits += 1
-        self.heading_size = 0
-        if not commit.schema:
-            self.heading = own
-            self.heading_at = PyBytes_AS_STRING(own)
-            self.heading_size = 12 + kesto_u32(self.heading_at + 8)
-        for name, at in self.numbers.items():
-            self.tables_seen[<Py_ssize_t>at].known = name in self.schema.known
+        self.unpacked += 1
+        for name in self.numbers if changed else commit.rows:
+            self.tables_seen[<Py_ssize_t>self.numbers[name]].known = name in self.schema.known
         return 0
 
     cdef int take_rows(self, uint64_t number, str name, dict images) except -1:
@@ -163,7 +198,7 @@ cdef class Newest(Follower):
             self.tables_seen = grown
             grown += self.tables_count
             grown.name, grown.size, grown.known = PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded), False
-            self.kept.append(encoded)
+            self.names.append(encoded)
             found = self.numbers[name] = self.tables_count
             self.tables_count += 1
         return found

@@ -1,6 +1,7 @@
 """What a checkpoint gathers from the journal is what a plain reading of it gives."""
 
 import random
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,10 @@ def by_hand(journal: Journal, history: list[Commit]) -> tuple[Newer, Schema]:
     return found, schema
 
 
-def gathered(journal: Journal, *, enough: int | None = None) -> tuple[Newer, Newest, int]:
-    newest = Newest(Schema({}))
+def gathered(
+    journal: Journal, *, enough: int | None = None, compact_bytes: int = 64 << 20
+) -> tuple[Newer, Newest, int]:
+    newest = Newest(Schema({}), compact_bytes=compact_bytes)
     reader = journal.reader_from_start()
     end = journal.state.end
     reader.gather(journal.state, newest, until=end, enough=end if enough is None else enough)
@@ -91,9 +94,39 @@ def test_large_records_many_tables_and_several_segments(tmp_path: Path) -> None:
             history.append(Commit({table: {b"%d" % chance.randrange(20): image}}, (), {"pid": 1}, number))
             journal.append(pack_commit(history[-1]))
         assert journal.state.segment > 1
-        found, newest, position = gathered(journal)
-        assert found == by_hand(journal, history)[0]
-        assert (newest.commits, position) == (3000, journal.state.end)
+        for compact_bytes in 0, 100_000, 64 << 20:
+            found, newest, position = gathered(journal, compact_bytes=compact_bytes)
+            assert found == by_hand(journal, history)[0]
+            assert (newest.commits, position) == (3000, journal.state.end)
+    finally:
+        journal.close()
+
+
+def test_commits_of_many_processes_with_notes_are_not_unpacked(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    try:
+        for number in range(1000):
+            about = {"pid": number % 7, "note": f'request {number}, "schema": []}}'}
+            journal.append(pack_commit(Commit({f"t{number % 3}": {b"%d" % (number % 50): IMAGE}}, (), about, number)))
+        _, newest, _ = gathered(journal)
+        assert (newest.commits, newest.unpacked) == (1000, 3)  # one for each table that was not known
+    finally:
+        journal.close()
+
+
+def test_memory_follows_the_rows_and_not_the_journal(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    try:
+        image = b"\x01a" + tc_varint(50_000) + b"x" * 50_000
+        for number in range(1000):
+            journal.append(pack_commit(Commit({"t": {b"%d" % (number % 10): image}}, (), {"pid": 1}, number)))
+        tracemalloc.start()
+        try:
+            gathered(journal, compact_bytes=1 << 20)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 10 << 20
     finally:
         journal.close()
 

@@ -4,7 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,9 @@ import pytest
 
 import pykesto
 from pykesto import SnapshotExpired, failpoints
+from pykesto.engine import base as bases
 from pykesto.engine import checkpoint as checkpoints
+from pykesto.files import held_open
 from tests.processes import Worker, begin, open_database, put, read_all
 
 Start = Callable[[], Worker]
@@ -54,6 +57,63 @@ def test_a_base_holds_nothing_that_is_not_durable(database: Path) -> None:
         assert db.stats().journal_undurable_bytes > 0
         assert db.checkpoint().done
         assert db.stats().journal_undurable_bytes == 0
+
+
+def test_no_base_becomes_current_that_ends_before_the_one_that_was(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "BATCH_BYTES", 10_000)
+    with pykesto.open(database, durability="process") as db:
+        store, gate = db._attached().store, db._attached().checkpointer.gate
+
+        def commit(first: int) -> None:
+            for number in range(first, first + 10):
+                with db.transaction() as s:
+                    s.table("rows")[number] = {"text": "x" * 2000}
+
+        commit(0)
+        old = db.session()
+        assert old.table("rows")[0]["text"] == "x" * 2000  # pins the first base, which falls behind
+        outcomes = []
+        for turn in range(1, 6):
+            commit(10 * turn)
+            outcomes.append(checkpoints.checkpoint(store, gate))
+            with db.session() as s:
+                assert len(s.table("rows")) == 10 * turn + 10
+            if turn == 3:
+                old.close()
+        assert all(outcome.done for outcome in outcomes)
+        assert outcomes[-1].base != outcomes[-2].base
+        versions = [outcome.version for outcome in outcomes]
+        assert versions == sorted(set(versions))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what is mapped")
+def test_the_files_of_a_base_are_opened_for_their_sync_before_the_library_closes_them(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mapped() -> list[str]:
+        return [line for line in Path("/proc/self/maps").read_text().splitlines() if "/base/1/" in line]
+
+    @contextmanager
+    def watched(paths: list[Path]) -> Iterator[Callable[[], None]]:
+        opened.append(({path.name for path in paths}, bool(mapped())))
+        with held_open(paths) as sync:
+            yield lambda: (synced.append(not mapped()), sync())[1]
+
+    opened: list[tuple[set[str], bool]] = []
+    synced: list[bool] = []
+    monkeypatch.setattr(bases, "held_open", watched)
+    with pykesto.open(database) as db:
+        with db.transaction() as s:
+            s.table("people").create_index("age")
+            s.table("people")["ann"] = {"age": 1}
+        assert db.checkpoint().base == 1
+    (names, was_mapped), *_ = [one for one in opened if "t_people.tct" in one[0]]
+    assert names >= {"t_people.tct", "t_people.tct.idx.age.lex", "t_people.tct.idx..lex"}
+    assert was_mapped
+    assert synced
+    assert all(synced)  # while a file is mapped each page that is written back interrupts every thread
 
 
 def die_before_the_flip(here: SimpleNamespace, database: Path) -> None:

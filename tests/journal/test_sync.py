@@ -6,14 +6,23 @@ from pathlib import Path
 import pytest
 
 from pykesto.errors import CorruptionError, StorageError
+from pykesto.journal import GroupSync
 from pykesto.journal.format import HEADER_SIZE
 from tests.journal.journals import Journal
 
 DEADLINE_S = 30
 
 
-def test_durability_covers_the_target_for_each_of_several_threads(tmp_path: Path) -> None:
+@pytest.mark.parametrize("look_again_s", [0.005, 3600])  # the longer one: all have to be woken
+def test_durability_covers_the_target_for_each_of_several_threads(tmp_path: Path, look_again_s: float) -> None:
     journal = Journal(tmp_path)
+    journal.sync = GroupSync(
+        journal.segments,
+        journal.state,
+        sync_lock=journal.sync_lock,
+        commit_lock=journal.commit_lock,
+        look_again_s=look_again_s,
+    )
     turn, short, errors = threading.Lock(), [], []
 
     def commit(which: int) -> None:
@@ -27,7 +36,7 @@ def test_durability_covers_the_target_for_each_of_several_threads(tmp_path: Path
         except BaseException as error:  # noqa: BLE001  the main thread looks at it
             errors.append(error)
 
-    threads = [threading.Thread(target=commit, args=(which,)) for which in range(4)]
+    threads = [threading.Thread(target=commit, args=(which,), daemon=True) for which in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
