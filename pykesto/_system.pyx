@@ -40,6 +40,14 @@ cdef extern from *:
     long kesto_file_system(const char *path) nogil
     int kesto_write_back(int fd, int64_t at, int64_t size) nogil
 
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+cdef enum:
+    PIECE = 1 << 18  # bytes that are written back at once
+    QUICK_US = 50  # a piece of which nothing was to be written
+    PAUSE_US = 200  # after one of which something was, and as long as that took
+    LONGEST_PAUSE_US = 20000
+
 cdef extern from "<unistd.h>" nogil:
     int usleep(unsigned int us)
     int getpid()
@@ -63,8 +71,10 @@ def breathe(double seconds=0.0001):
         usleep(us)
 
 
-def write_back(int fd, int64_t size, int64_t start=0):
+def write_back(int fd, int64_t size, int64_t start=0, *, bint gently=True):
     """Have the kernel write a file's pages a little at a time, so that the sync after it holds nobody up for long.
+
+    If it is done `gently`, most of the time the disk is left to others, who wait for their commits.
 
     Those from `start` to `size`, in bytes.
 
@@ -72,13 +82,27 @@ def write_back(int fd, int64_t size, int64_t start=0):
     once for each open file, so that the sync after it would say that all is well.
     """
     cdef int64_t at = start
-    cdef int result
-    while at < size:
-        with nogil:
-            result = kesto_write_back(fd, at, 1 << 20)
-        if result != 0:
-            raise OSError(errno, os.strerror(errno), "sync_file_range")
-        at += 1 << 20
+    cdef int result = 0
+    cdef int64_t took_us
+    cdef int64_t piece = PIECE if gently else 4 * PIECE
+    with nogil:
+        while at < size:
+            took_us = now_us()
+            result = kesto_write_back(fd, at, piece)
+            if result != 0:
+                break
+            took_us = now_us() - took_us
+            if gently and took_us > QUICK_US:
+                usleep(<unsigned int>min(PAUSE_US + took_us, LONGEST_PAUSE_US))
+            at += piece
+    if result != 0:
+        raise OSError(errno, os.strerror(errno), "sync_file_range")
+
+
+cdef int64_t now_us() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <int64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000
 
 
 def file_system_of(path):

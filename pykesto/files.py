@@ -138,7 +138,7 @@ def sync_file(path: Path) -> None:
 
 
 @contextmanager
-def held_open(paths: Iterable[Path]) -> Iterator[Callable[[], None]]:
+def held_open(paths: Iterable[Path], *, gently: bool = True) -> Iterator[Callable[[], None]]:
     """Descriptors of files, and a call that syncs them: taken while who wrote still has the files open.
 
     That writing back failed is kept with the file in memory, which may go once nobody has it open.
@@ -152,7 +152,7 @@ def held_open(paths: Iterable[Path]) -> Iterator[Callable[[], None]]:
         def sync() -> None:
             for path, fd in files:
                 with translated("sync", path):
-                    write_back(fd, os.fstat(fd).st_size)
+                    write_back(fd, os.fstat(fd).st_size, gently=gently)
                     os.fsync(fd)
 
         yield sync
@@ -170,7 +170,7 @@ def sync_directory(path: Path) -> None:
             os.close(fd)
 
 
-def copy_file(source: Path, target: Path, *, mode: int, before_each: Callable[[], None]) -> None:
+def copy_file(source: Path, target: Path, *, mode: int, before_each: Callable[[], None], gently: bool = True) -> None:
     """Copy a file that nobody writes, a piece at a time, each written back: a sync elsewhere must not wait for all.
 
     `before_each()` may raise, to give up. Where the file system can share blocks, it does. The copy is synced.
@@ -183,7 +183,7 @@ def copy_file(source: Path, target: Path, *, mode: int, before_each: Callable[[]
             piece = _copy_piece(read.fileno(), written.fileno(), done, min(_PIECE, size - done))
             if piece == 0:
                 raise OSError(errno.EIO, "the file became shorter")
-            write_back(written.fileno(), done + piece, done)
+            write_back(written.fileno(), done + piece, done, gently=gently)
             done += piece
         os.fsync(written.fileno())
 

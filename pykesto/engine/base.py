@@ -158,11 +158,13 @@ class BaseBuilder:
     """Brings a base that nobody uses forward. The caller holds checkpoint.lock.
 
     The stamp goes before the first write and comes back last, so a kill or power cut at any point leaves a base that
-    nobody trusts. `stopping` is asked between batches.
+    nobody trusts. `stopping` is asked between batches. If it is done `gently`, the disk is mostly left to others.
     """
 
-    def __init__(self, layout: Layout, number: int, *, mode: int, stopping: Callable[[], bool]) -> None:
-        self.layout, self.number, self.mode, self.stopping = layout, number, mode, stopping
+    def __init__(
+        self, layout: Layout, number: int, *, mode: int, stopping: Callable[[], bool], gently: bool = True
+    ) -> None:
+        self.layout, self.number, self.mode, self.stopping, self.gently = layout, number, mode, stopping, gently
         self.directory = layout.base(number)
 
     def begin(self) -> None:
@@ -182,7 +184,13 @@ class BaseBuilder:
         self.clear()
         for path in files_in(source):
             if path.name != "STAMP":
-                copy_file(path, self.directory / path.name, mode=self.mode, before_each=self._stop_if_asked)
+                copy_file(
+                    path,
+                    self.directory / path.name,
+                    mode=self.mode,
+                    before_each=self._stop_if_asked,
+                    gently=self.gently,
+                )
 
     def apply(self, rows: Mapping[str, Images], schema: Mapping[str, tuple[IndexDefinition, ...]]) -> None:
         """Put the newest images, each table in its own transaction; have just the tables and indexes of `schema`."""
@@ -225,7 +233,7 @@ class BaseBuilder:
             with tc.Table(path, "c", bnum=_FIRST_BUCKETS, lock=False) as table:
                 yield table
                 files = [file for file in files_in(self.directory) if f"{file.name}.".startswith(f"{path.name}.")]
-                sync = held.enter_context(held_open(files))
+                sync = held.enter_context(held_open(files, gently=self.gently))
                 for file in files:
                     with translated("set the mode of", file):
                         file.chmod(self.mode)  # the library makes files that everyone may read

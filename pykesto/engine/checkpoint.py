@@ -26,6 +26,7 @@ from .threads import start_daemon
 
 JOURNAL_BYTES = 8 << 20  # a checkpoint is due when this much follows the current base
 BATCH_BYTES = 16 << 20  # one checkpoint applies about so much of it: even a process that soon ends brings the base on
+BEHIND_BYTES = 2 * BATCH_BYTES  # of journal after the current base
 CLOSING_PATIENCE_S = 5.0  # how long close() lets a checkpoint finish before it has it given up
 HELP_PATIENCE_S = 1.0  # how long who commits waits for another process's checkpoint when memory is full
 HELP_PAUSE_S = 1.0  # after one that came to nothing
@@ -151,7 +152,9 @@ class _Checkpoint:
         """Bring `target` to `until`, from its own mark if the journal still reaches it, else from a copy."""
         store = self.store
         store.view.forget_base(target)
-        builder = BaseBuilder(store.layout, target, mode=store.mode, stopping=self.gate.stopping)
+        # Who is behind hurries: commits wait, once memory is full, for bases to come on.
+        behind = until - manifest.mark(manifest.current).position > BEHIND_BYTES
+        builder = BaseBuilder(store.layout, target, mode=store.mode, stopping=self.gate.stopping, gently=not behind)
         source = target if self._can_go_forward(manifest, target) else manifest.current
         stamp = read_stamp(store.layout, source)
         builder.begin()

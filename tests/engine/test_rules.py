@@ -96,9 +96,9 @@ def test_the_files_of_a_base_are_opened_for_their_sync_before_the_library_closes
         return [line for line in Path("/proc/self/maps").read_text().splitlines() if "/base/1/" in line]
 
     @contextmanager
-    def watched(paths: list[Path]) -> Iterator[Callable[[], None]]:
+    def watched(paths: list[Path], *, gently: bool) -> Iterator[Callable[[], None]]:
         opened.append(({path.name for path in paths}, bool(mapped())))
-        with held_open(paths) as sync:
+        with held_open(paths, gently=gently) as sync:
             yield lambda: (synced.append(not mapped()), sync())[1]
 
     opened: list[tuple[set[str], bool]] = []
