@@ -1,10 +1,12 @@
 """The attempts of a transaction, for compiled modules."""
 
+from pykesto._database cimport DatabaseCore
 from pykesto._session cimport Session
 
 
 cdef class Attempts:
-    cdef object database, session_class, options, note, retry_for_s
+    cdef DatabaseCore database
+    cdef object options, note, retry_for_s
     cdef int left
     cdef readonly int made
     cdef double began_s, pause_s
@@ -14,7 +16,8 @@ cdef class Attempts:
 
 
 cdef class Attempt:
-    cdef object database, token, in_turn
+    cdef DatabaseCore database
+    cdef object token, in_turn
     cdef Session session
     cdef Attempts attempts  # until the end
     cdef readonly bint goes_on

@@ -14,7 +14,6 @@ class Attempts:
     def __init__(
         self,
         database: Database,
-        session_class: type[ObjectSession],
         options: Options,
         note: str | None,
         at_most: int,

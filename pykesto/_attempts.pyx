@@ -5,6 +5,7 @@ Compiled, because every `Database.run` is one.
 
 cimport cython
 
+from pykesto._database cimport DatabaseCore
 from pykesto._session cimport Session
 
 import contextvars
@@ -14,7 +15,6 @@ import random
 import time
 from types import CoroutineType, FunctionType
 
-from pykesto._session import new_session
 from pykesto.errors import ConcurrencyConflict, UsageError
 
 cdef enum:
@@ -30,14 +30,14 @@ cdef object _running = contextvars.ContextVar("pykesto_running", default=())  # 
 cdef class Attempts:
     """The attempts of one block, one after another until one succeeds. Made by `Database.attempts`."""
 
-    def __init__(self, database, session_class, options, note, at_most, retry_for_s):
+    def __init__(self, DatabaseCore database not None, options, note, at_most, retry_for_s):
         if not isinstance(at_most, int):
             raise TypeError(f"attempts is an int, not {type(at_most).__name__}")
         if at_most < 1:
             raise UsageError(f"attempts is {at_most}; at least one is needed")
         if database in _running.get():
             raise UsageError("a transaction of this database runs here already", hint="pass its session on instead")
-        self.database, self.session_class, self.options, self.note = database, session_class, options, note
+        self.database, self.options, self.note = database, options, note
         self.left = min(at_most, 1 << 30)
         self.began_s = time.monotonic()
         self.retry_for_s = retry_for_s
@@ -53,16 +53,14 @@ cdef class Attempts:
     cdef Attempt next(self):
         """Pause if this is not the first, and begin another one."""
         cdef Attempt attempt = Attempt.__new__(Attempt)
-        database = self.database
+        cdef DatabaseCore database = self.database
         if self.attempt is not None:
             time.sleep(self.pause_s)
         self.left -= 1
         self.made += 1
         if database._closed:
-            database._attached()  # says so
-        attempt.session = new_session(
-            self.session_class, database._attached, self.options, self.note, True, database._catalog
-        )
+            database.attached()  # says so
+        attempt.session = database.begun(self.options, self.note, True)
         attempt.database, attempt.attempts = database, self
         self.attempt = attempt
         return attempt
@@ -102,7 +100,7 @@ cdef class Attempt:
             raise UsageError("the attempt is over", hint="take the next one: for attempt in db.attempts(): ...")
         try:
             if self.attempts.made > 1 or self.database._contended:
-                self.in_turn = self.database._attached()
+                self.in_turn = self.database.attached()
                 self.in_turn.take_turn()
             self.token = _running.set((*_running.get(), self.database))
             return self.session.__enter__()

@@ -3,6 +3,10 @@
 from pykesto._session cimport Session
 
 
+cdef class TableSession(Session):
+    pass
+
+
 cdef class TableCore:
     cdef readonly Session _session
     cdef readonly str table, label
@@ -15,6 +19,7 @@ cdef class TableCore:
     cdef bytes _policies_key
     cdef long _keys_epoch
 
+    cdef int set_up(self, Session session, str name, str prefix) except -1
     cdef object lookup(self, bytes key)
     cdef RowCore find(self, bytes key)
     cdef RowCore known(self, bytes key)

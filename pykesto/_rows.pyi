@@ -5,6 +5,7 @@ from typing_extensions import disjoint_base
 
 from ._session import Session
 from .query import Condition
+from .rows import Table
 from .store import Merge, Snapshot
 from .store import Row as StoredRow
 
@@ -48,6 +49,11 @@ class RowCore:
 
 class Row(RowCore, MutableMapping[str, Any]):
     __hash__: ClassVar[None]  # type: ignore[assignment]
+
+def use_for_tables(cls: type[Table]) -> None: ...
+
+class TableSession(Session):
+    def table(self, name: str) -> Table: ...
 
 @disjoint_base
 class TableCore:

@@ -1,5 +1,35 @@
 # The rows of one table in one session: which there are, their identity, and what was changed.
 
+cdef object _table_type = None
+
+
+def use_for_tables(cls):
+    """The class of what `TableSession.table` gives; a subclass of TableCore that has no __init__ of its own."""
+    global _table_type
+    _table_type = cls
+
+
+cdef class TableSession(Session):
+    """A session that has tables of rows."""
+
+    def table(self, name):
+        """The table of rows of that name; it comes to be when it is first written to."""
+        cdef TableCore made
+        if not isinstance(name, str):
+            raise TypeError(f"a table's name is a str, not {type(name).__name__}")
+        if not name:
+            raise UsageError("a table's name must not be empty")
+        self.require_usable()
+        found = self._parts.get(_prefix + <str>name)
+        if found is None:
+            if not (<str>name).isascii():
+                encode_key(name)  # CodecError: what UTF-8 can't hold
+            made = TableCore.__new__(_table_type)
+            made.set_up(self, name, _prefix)
+            found = self._parts[made.table] = made
+        return found
+
+
 cdef class TableCore:
     """The rows of one table in one session.
 
@@ -8,6 +38,9 @@ cdef class TableCore:
     """
 
     def __init__(self, Session session not None, str name not None, str prefix not None=_prefix):
+        self.set_up(session, name, prefix)
+
+    cdef int set_up(self, Session session, str name, str prefix) except -1:
         self._session = session
         self.label = name
         self.table = prefix + name
@@ -16,6 +49,7 @@ cdef class TableCore:
         self._plain = True
         self._prune_at = _PRUNE_AT
         self._keys_epoch = -1
+        return 0
 
     # Rows and their identity
 

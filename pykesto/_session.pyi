@@ -78,9 +78,3 @@ class Savepoint:
     ) -> None: ...
 
 def one_of(name: str, value: _T, allowed: tuple[_T, ...]) -> _T: ...
-
-_S = TypeVar("_S", bound=Session)
-
-def new_session(
-    cls: type[_S], store_of: Callable[[], Store], options: Options, note: str | None, managed: bool, catalog: object
-) -> _S: ...

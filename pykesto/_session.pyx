@@ -43,14 +43,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
 
 
-def new_session(cls, store_of, options, note, bint managed, catalog):
-    """A session of a subclass that has no __init__ of its own: every transaction makes one."""
-    cdef Session session = Session.__new__(cls)
-    session.set_up(store_of, options, note, managed)
-    session._catalog = catalog
-    return session
-
-
 class Observed:
     """A condition that a session asked of a table, to be asked again when it commits."""
 

@@ -13,138 +13,49 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from ._attempts import Attempts, refuse_late, run
+from ._database import DatabaseCore
 from .engine.attachments import Attachment, attach, detach
 from .engine.backup import backup
 from .engine.check import Report, check
 from .engine.checkpoint import Outcome
 from .engine.repair import repair
 from .engine.stats import Stats, stats
-from .errors import ClosedError, ReadOnlyError, UsageError
-from .files import pid
+from .errors import ReadOnlyError, UsageError
 from .objects import Catalog, ObjectSession, Persistent
 from .objects.collection import Collected, collect
 from .rows import forget_policies, names_of_tables
-from .session import Options, new_session
+from .session import Options
 from .store import Durability, Isolation, SchemaChange, Store
 
 R = TypeVar("R")
 A = ParamSpec("A")
 
 
-class Database:
+class Database(DatabaseCore):
     """A handle of a database directory, shared by all threads and kept across fork. Made by `pykesto.open`."""
 
     def __init__(
         self, path: str | os.PathLike[str], *, create: bool, mode: int, network: bool, options: Options
     ) -> None:
-        self._path = Path(os.path.abspath(path))
+        super().__init__(Path(os.path.abspath(path)), options, ObjectSession)
         self._mode, self._network = mode, network
-        self._options = options
-        self._others: dict[tuple[Any, ...], Options] = {(False, None, None, None): options}
-        self._closed = False
-        self._contended = 0  # how many transactions more stand in line before they begin
-        self._attachment = attach(self._path, create=create and not options.read_only, mode=mode, network=network)
-        self._catalog = Catalog(self._store)
+        self._attach(create=create and not options.read_only)
         self._temporary: weakref.finalize[Any, Any] | None = None
 
-    @property
-    def path(self) -> Path:
-        """The database's directory."""
-        return self._path
+    def _attach(self, *, create: bool = False) -> None:
+        """Attach this process. Another's catalog may be locked by a thread that is not here."""
+        self._attachment = attach(self.path, create=create, mode=self._mode, network=self._network)
+        self._catalog = Catalog(self._store)
 
     @property
     def version(self) -> int:
         """The number of the newest commit."""
         return self._attached().store.view.version()
 
-    def _attached(self) -> Attachment:
-        """This process's attachment; made anew in a forked child."""
-        if self._closed:
-            raise ClosedError(f"the database {self._path} is closed", hint="open it again with pykesto.open()")
-        if self._attachment.store.closed or self._attachment.store.pid != pid():  # not `usable`: each transaction asks
-            self._attachment = attach(self._path, create=False, mode=self._mode, network=self._network)
-            self._catalog = Catalog(self._store)  # the parent's may be locked by a thread that is not here
-        return self._attachment
-
     def _store(self) -> Store:
         return self._attached()
 
-    # Sessions
-
-    def session(
-        self,
-        *,
-        read_only: bool = False,
-        isolation: Isolation | None = None,
-        durability: Durability | None = None,
-        note: str | None = None,
-        token_key: bytes | None = None,
-    ) -> ObjectSession:
-        """A session that commits when told to; leaving it without commit() rolls back.
-
-        Args:
-            read_only: refuse changes. Such a session never conflicts, and remembers nothing of what it read.
-            isolation, durability, token_key: others than the handle's, see `pykesto.open`.
-            note: who commits and why; stored with the commit, and named by conflicts with it.
-
-        Example:
-            >>> import pykesto
-            >>> db = pykesto.temporary()
-            >>> with db.session() as s:
-            ...     s.table("people")["ann"] = {"age": 40}
-            ...     number = s.commit()
-            >>> db.close()
-        """
-        options = self._terms(read_only, isolation, durability, token_key)
-        return new_session(ObjectSession, self._attached, options, note, False, self._catalog)
-
-    def _terms(
-        self,
-        read_only: bool,
-        isolation: Isolation | None,
-        durability: Durability | None,
-        token_key: bytes | None,
-    ) -> Options:
-        """The handle's options with what differs, made once for each combination. The handle must be open."""
-        if self._closed:
-            self._attached()
-        asked = (read_only, isolation, durability, token_key)
-        found = self._others.get(asked)
-        if found is None:
-            if len(self._others) > 100:
-                self._others.clear()
-            mine = self._options
-            found = self._others[asked] = Options(
-                durability=durability or mine.durability,
-                isolation=isolation or mine.isolation,
-                lock_timeout_s=mine.lock_timeout_s,
-                read_only=read_only or mine.read_only,
-                token_key=mine.token_key if token_key is None else token_key,
-            )
-        return found
-
-    def transaction(
-        self,
-        *,
-        read_only: bool = False,
-        isolation: Isolation | None = None,
-        durability: Durability | None = None,
-        note: str | None = None,
-        token_key: bytes | None = None,
-    ) -> ObjectSession:
-        """A session that commits at the end of its `with` block, and rolls back on an exception.
-
-        The arguments are those of `session`.
-
-        Example:
-            >>> import pykesto
-            >>> db = pykesto.temporary()
-            >>> with db.transaction() as s:
-            ...     s.table("people")["ann"] = {"age": 40}
-            >>> db.close()
-        """
-        options = self._terms(read_only, isolation, durability, token_key)
-        return new_session(ObjectSession, self._attached, options, note, True, self._catalog)
+    # Transactions
 
     def run(
         self, fn: Callable[..., R], *args: Any, attempts: int = 10, retry_for: float | None = None, **kwargs: Any
@@ -165,7 +76,7 @@ class Database:
             (1, 2)
         """
         refuse_late(fn)
-        return run(Attempts(self, ObjectSession, self._options, None, attempts, retry_for), fn, args, kwargs)
+        return run(Attempts(self, self._options, None, attempts, retry_for), fn, args, kwargs)
 
     @overload
     def transactional(self, fn: Callable[A, R], /) -> Callable[..., R]: ...
@@ -215,7 +126,7 @@ class Database:
             retry_for: no attempt begins when so many seconds have passed since the first; None: `attempts` decides.
         """
         options = self._terms(False, isolation, durability, None)
-        return Attempts(self, ObjectSession, options, note, attempts, retry_for)
+        return Attempts(self, options, note, attempts, retry_for)
 
     # Maintenance
 
@@ -358,7 +269,7 @@ class Database:
         raise TypeError(f"{self!r} is open in this process: pass its path, and pykesto.open() it on the other side")
 
     def __repr__(self) -> str:
-        return f"<Database {self._path}{' closed' if self._closed else ''}>"
+        return f"<Database {self.path}{' closed' if self._closed else ''}>"
 
 
 def open(

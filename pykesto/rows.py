@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Literal, cast
 
-from ._rows import MERGES, PREFIX, Row, TableCore, require_column
+from ._rows import MERGES, PREFIX, Row, TableCore, TableSession, require_column, use_for_tables
 from .codec import decode as decode_value
 from .codec import decode_key, decode_row, encode_key, prefix_range
 from .errors import KeyExists, UsageError
@@ -22,7 +22,7 @@ from .query.expressions import KeyRange
 from .session import Session, one_of
 from .store import IndexDefinition, IndexKind, SchemaChange
 
-__all__ = ["PREFIX", "Row", "Table", "names_of_tables", "new_id"]
+__all__ = ["PREFIX", "Row", "Table", "TableSession", "names_of_tables", "new_id"]
 
 
 MergePolicy = Literal["counter", "max", "min", "set_add", "last"]
@@ -245,6 +245,9 @@ class Table(TableCore, MutableMapping[Any, Row]):
 
     def set(self, item: Row, column: str, value: Any) -> None:
         item[column] = value
+
+
+use_for_tables(Table)
 
 
 class _EveryColumn(dict[str, str]):

@@ -6,11 +6,11 @@ from collections.abc import Sized
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ._session import Observed, Savepoint, Session, new_session, one_of
+from ._session import Observed, Savepoint, Session, one_of
 from .errors import UsageError
 from .store import Durability, Isolation, Merge, Terms
 
-__all__ = ["Observed", "Options", "Part", "Savepoint", "Session", "new_session", "one_of"]
+__all__ = ["Observed", "Options", "Part", "Savepoint", "Session", "one_of"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTED = [
+    "pykesto._database",
     "pykesto.database",
     "pykesto._session",
     "pykesto._rows",

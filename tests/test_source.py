@@ -25,7 +25,13 @@ LAYER = {
     **dict.fromkeys(["files", "_system", "_locks"], "files"),
     **dict.fromkeys(["errors", "failpoints", "_version"], "errors"),
 }
-FACES = {"__init__", "_attempts", "database", "zodb"}  # on top: import everything, and nothing below imports them
+FACES = {
+    "__init__",
+    "_attempts",
+    "_database",
+    "database",
+    "zodb",
+}  # on top: import everything, and nothing below imports them
 
 # Besides itself each layer imports only these. Nothing above `store` knows the engine: it runs on any store.
 BELOW = {

@@ -8,11 +8,9 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
-from ..codec import encode_key
 from ..errors import Conflict, StaleToken, UsageError
 from ..query.expressions import name_of
-from ..rows import PREFIX, Row, Table
-from ..session import Session
+from ..rows import Row, TableSession
 from ..tokens import OBJECTS, Edited, unpack_token
 from .deletion import refers_to
 from .entries import Entries
@@ -26,7 +24,7 @@ from .space import TABLE, ObjectSpace
 P = TypeVar("P", bound=Persistent)
 
 
-class ObjectSession(Session):
+class ObjectSession(TableSession):
     """A session over rows and objects. See `Database.session`."""
 
     _space: ObjectSpace | None = None
@@ -40,21 +38,6 @@ class ObjectSession(Session):
                 self._parts[TABLE] = self._space
                 self._parts[Entries.table] = self._space.entries
         return self._space
-
-    def table(self, name: str) -> Table:
-        """The table of rows of that name; it comes to be when it is first written to."""
-        if not isinstance(name, str):
-            raise TypeError(f"a table's name is a str, not {type(name).__name__}")
-        if not name:
-            raise UsageError("a table's name must not be empty")
-        self._require_usable()
-        stored = PREFIX + name
-        found: Any = self._parts.get(stored)
-        if found is None:
-            if not name.isascii():
-                encode_key(name)  # CodecError: what UTF-8 can't hold
-            found = self._parts[stored] = Table(self, name)
-        return found  # type: ignore[no-any-return]
 
     def apply(self, token: str, changes: Mapping[str, Any] = MappingProxyType({})) -> Any:
         """Change the row or object that `token`, its `k_token` of earlier, stands for, if nobody else did since.

@@ -93,7 +93,8 @@ def test_the_files_of_a_base_are_opened_for_their_sync_before_the_library_closes
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def mapped() -> list[str]:
-        return [line for line in Path("/proc/self/maps").read_text().splitlines() if "/base/1/" in line]
+        base = f"{database.resolve()}/base/1/"
+        return [line for line in Path("/proc/self/maps").read_text().splitlines() if base in line]
 
     @contextmanager
     def watched(paths: list[Path], *, gently: bool) -> Iterator[Callable[[], None]]:
