@@ -16,7 +16,7 @@ from pykesto.errors import CorruptionError
 from pykesto.journal.segments import SegmentGone
 
 cdef enum:
-    CHUNK = 1 << 20
+    CHUNK = 1 << 18  # stays in the cache of a processor
 
 
 cdef class Follower:

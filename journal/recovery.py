@@ -22,6 +22,7 @@ from .segments import FIRST_CAPACITY, Segments
 from .sync import write_again
 
 _LOOK_BYTES = 4096
+_PIECE_BYTES = 1 << 18  # of records; a larger one is read whole
 _BACK_BYTES = 1 << 16  # a multiple of the alignment
 _CHANCES = 100  # that a record in a segment is one that a broken recovery loses
 
@@ -181,17 +182,22 @@ class _Scan:
         return bool(segment.read(end, min(_LOOK_BYTES, segment.end - end)).strip(b"\0"))
 
     def _accept(self, segment: Segment, limit: int) -> None:
-        reader = self.reader
-        begin = reader.position
-        self._block = segment.read(begin, limit - begin)
-        if ACTIVE and any(off("recovery.tail") for _ in range(_CHANCES)):
-            return
-        records, durable_end, crc = reader.accept(self._block, limit, place=self.place.position)
-        self.records += records
-        self.proven = max(self.proven, durable_end)
-        if crc is not None:
-            self._look(crc)
-        self._block = self._block[reader.position - begin :] if reader.position - begin < len(self._block) else b""
+        """Accept records up to `limit`, a piece at a time; `_block` is what there is between the last one and it."""
+        piece, whole = _PIECE_BYTES, False
+        while not whole:
+            begin = self.reader.position
+            self._block = segment.read(begin, min(piece, limit - begin))
+            whole = len(self._block) < piece or begin + piece >= limit
+            if ACTIVE and any(off("recovery.tail") for _ in range(_CHANCES)):
+                return
+            records, durable_end, crc = self.reader.accept(self._block, limit, place=self.place.position)
+            self.records += records
+            self.proven = max(self.proven, durable_end)
+            if crc is not None:
+                self._look(crc)
+            if self.reader.position == begin:
+                piece *= 2  # a larger record, or none
+        self._block = self._block[self.reader.position - begin :]
 
     def check_tail(self, segment: Segment, durable_end: int) -> None:
         """What follows the end must be a torn tail: nothing there may prove that it once was durable."""
