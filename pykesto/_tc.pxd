@@ -203,8 +203,14 @@ cdef extern from "pykesto/_tc_blocks.h" nogil:
         ABSENT "KESTO_ABSENT"
         DAMAGED "KESTO_DAMAGED"
     Damage damage "kesto_damaged"  # the thread's, since io_begin
-    uint64_t size_of_map "kesto_mapped"(const TCHDB *hdb)
-    uint64_t first_of "kesto_bucket"(const TCHDB *hdb, const char *key, int key_size, uint8_t *hash)
+    ctypedef struct Wanted "kesto_wanted":
+        const char *key
+        int key_size
+        uint64_t offset  # 0: it is for find_record
+    enum:
+        AT_ONCE "KESTO_AT_ONCE"
+    void find_many "kesto_find_many"(TCHDB *hdb, Wanted *wanted, int count)
+    c_bool get_block "kesto_get_block"(TCHDB *hdb, uint64_t offset, Block *block)
     int find_record "kesto_find"(TCHDB *hdb, const char *key, int key_size, Block *block)
     c_bool next_record "kesto_next_record"(TCHDB *hdb, uint64_t *offset, Block *block)
     c_bool is_forest "kesto_is_forest"(TCHDB *hdb)

@@ -72,15 +72,6 @@ cdef extern from "Python.h":
     void Py_LeaveRecursiveCall()
 
 
-cdef extern from * nogil:
-    """
-    /* Have a byte read, whatever it is: a prefetch may be dropped where the processor does not know the page. */
-    static inline void kesto_look_at(const char *at) { (void)*(const volatile char *)at; }
-    """
-    void look_at "kesto_look_at"(const char *at)
-    void prefetch "__builtin_prefetch"(const void *at)
-
-
 cdef extern from *:
     """
     /* The library's calls of sched_yield come here, where it is linked statically (setup.py says why). */

@@ -225,6 +225,13 @@ static inline uint64_t kesto_bucket(const TCHDB *hdb, const char *key, int key_s
 
 enum { KESTO_FOUND, KESTO_ABSENT, KESTO_DAMAGED };
 
+static inline int kesto_order(const char *key, int key_size, uint8_t hash, const kesto_block *block)
+{
+    if (hash != block->hash)
+        return (int)hash - (int)block->hash;
+    return key_size != block->key_size ? key_size - block->key_size : memcmp(key, block->key, (size_t)key_size);
+}
+
 static int kesto_find(TCHDB *hdb, const char *key, int key_size, kesto_block *block)
 {
     uint8_t hash;
@@ -235,11 +242,7 @@ static int kesto_find(TCHDB *hdb, const char *key, int key_size, kesto_block *bl
             kesto_note_damage(hdb, offset);
             return KESTO_DAMAGED;
         }
-        int order = (int)hash - (int)block->hash;
-        if (order == 0)
-            order = key_size - block->key_size;
-        if (order == 0)
-            order = memcmp(key, block->key, (size_t)key_size);
+        int order = kesto_order(key, key_size, hash, block);
         if (order == 0)
             return KESTO_FOUND;
         offset = order > 0 ? block->left : block->right;
@@ -247,6 +250,69 @@ static int kesto_find(TCHDB *hdb, const char *key, int key_size, kesto_block *bl
     }
     hdb->ecode = TCENOREC;
     return KESTO_ABSENT;
+}
+
+enum { KESTO_AT_ONCE = 64, KESTO_STEPS = 24, KESTO_LINE = 64 };
+
+/* A key that is looked for, and where its record is; 0: `kesto_find` is to look, and say what is wrong. */
+typedef struct {
+    const char *key;
+    int key_size;
+    uint8_t hash;
+    uint64_t offset;
+} kesto_wanted;
+
+/* Have the head of a record read, whatever it is: a prefetch may be dropped where the processor does not know the page. */
+static inline void kesto_ask_for(const TCHDB *hdb, uint64_t offset)
+{
+    (void)*(const volatile char *)(hdb->map + offset);
+    __builtin_prefetch(hdb->map + offset + KESTO_LINE);
+}
+
+/* Find up to KESTO_AT_ONCE records, each by a step of its tree in turn, so that their waits for memory overlap. */
+static void kesto_find_many(TCHDB *hdb, kesto_wanted *wanted, int count)
+{
+    uint64_t mapped = kesto_mapped(hdb);
+    uint8_t active[KESTO_AT_ONCE];
+    int left = 0;
+    for (int i = 0; i < count; i++)
+        wanted[i].offset = kesto_bucket(hdb, wanted[i].key, wanted[i].key_size, &wanted[i].hash);
+    for (int i = 0; i < count; i++) {
+        if (wanted[i].offset + KESTO_READ > mapped)
+            wanted[i].offset = 0;
+        if (wanted[i].offset == 0)
+            continue;
+        kesto_ask_for(hdb, wanted[i].offset);
+        active[left++] = (uint8_t)i;
+    }
+    for (int step = 0; left > 0; step++) {
+        int going = 0;
+        for (int j = 0; j < left; j++) {
+            kesto_wanted *one = &wanted[active[j]];
+            kesto_block block;
+            if (step == KESTO_STEPS || one->offset < hdb->frec || !kesto_get_block(hdb, one->offset, &block)) {
+                one->offset = 0;
+                continue;
+            }
+            int order = block.key ? kesto_order(one->key, one->key_size, one->hash, &block) : 0;
+            if (order != 0)
+                one->offset = order > 0 ? block.left : block.right;
+            else if (block.key)
+                __builtin_prefetch(hdb->map + one->offset + 2 * KESTO_LINE);
+            else
+                one->offset = 0;
+            kesto_let_go(&block);
+            if (order == 0 || one->offset == 0)
+                continue;
+            if (one->offset + KESTO_READ > mapped) {
+                one->offset = 0;
+                continue;
+            }
+            kesto_ask_for(hdb, one->offset);
+            active[going++] = active[j];
+        }
+        left = going;
+    }
 }
 
 /* Whether every record is found by its key, and nothing else leads to it. Where records are moved, as defragmenting does,

@@ -1,10 +1,5 @@
-# Rows where they lie, many at a time. Each has to be waited for twice, for its place and for itself; asked for before they
-# are needed, those waits overlap, and nothing is copied on the way.
-
-cdef enum:
-    ROWS_AT_ONCE = 64
-    LINE_BYTES = 64  # what a processor gets of memory at once
-
+# Rows where they lie, many at a time. Each has to be waited for several times: for its bucket, for those that share that,
+# for itself. Taken in turn, a step each, those waits overlap, and nothing is copied on the way.
 
 cdef object row_in_place(object of_table, bytes key, TakeRow take_row):
     """What `take_row` makes of the key's row; None where there is none."""
@@ -31,36 +26,38 @@ cdef list rows_in_place(object of_table, list keys, TakeRow take_row):
     """What `take_row` makes of each key's row; None where there is no row."""
     cdef Table table = of_table
     cdef list found = []
-    cdef Py_ssize_t start, stop, i
+    cdef Py_ssize_t start
     table._enter()
     try:
-        for start in range(0, len(keys), ROWS_AT_ONCE):
-            stop = min(start + ROWS_AT_ONCE, len(keys))
-            ask_for(table.handle.tdb.hdb, keys, start, stop)
-            for i in range(start, stop):
-                found.append(found_in_place(table, <bytes?>keys[i], take_row))
+        for start in range(0, len(keys), AT_ONCE):
+            some_in_place(table, keys, start, min(start + AT_ONCE, len(keys)), take_row, found)
     finally:
         release(table.handle)
     return found
 
 
-cdef int ask_for(TCHDB *hdb, list keys, Py_ssize_t start, Py_ssize_t stop) except -1:
-    """Have the first record of each key's bucket on its way from memory."""
-    cdef uint8_t hash = 0
-    cdef uint64_t places[ROWS_AT_ONCE]
-    cdef uint64_t mapped = size_of_map(hdb)
+cdef int some_in_place(
+    Table table, list keys, Py_ssize_t start, Py_ssize_t stop, TakeRow take_row, list found
+) except -1:
+    cdef TCHDB *hdb = table.handle.tdb.hdb
+    cdef Wanted wanted[AT_ONCE]
+    cdef Block block
     cdef Py_ssize_t i
     cdef bytes key
     for i in range(stop - start):
         key = <bytes?>keys[start + i]
-        places[i] = first_of(hdb, PyBytes_AS_STRING(key), size_of(key), &hash)
-        if places[i] + 3 * LINE_BYTES > mapped:
-            places[i] = 0
+        wanted[i].key, wanted[i].key_size, wanted[i].offset = PyBytes_AS_STRING(key), size_of(key), 0
+    if not hdb.zmode:
+        find_many(hdb, wanted, <int>(stop - start))
     for i in range(stop - start):
-        look_at(hdb.map + places[i])
-    for i in range(stop - start):
-        prefetch(hdb.map + places[i] + LINE_BYTES)
-        prefetch(hdb.map + places[i] + 2 * LINE_BYTES)
+        key = keys[start + i]
+        if wanted[i].offset == 0 or not get_block(hdb, wanted[i].offset, &block):
+            found.append(found_in_place(table, key, take_row))
+            continue
+        try:
+            found.append(take_row(key, block.value, block.value_size, table))
+        finally:
+            let_go(&block)
     return 0
 
 
