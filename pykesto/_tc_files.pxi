@@ -74,7 +74,7 @@ cdef extern from *:
     """
     /* Of a table that is written. The blocks are allocated first (_tc_io.h); without the archive only the buckets'. */
     #ifdef PYKESTO_TC_ARCHIVE
-    #define KESTO_WRITER_MAP_BYTES (sizeof(void *) > 4 ? (int64_t)1 << 36 : (int64_t)1 << 26)
+    #define KESTO_WRITER_MAP_BYTES (sizeof(void *) > 4 ? 1 << 30 : 1 << 26)
     #else
     #define KESTO_WRITER_MAP_BYTES 0
     #endif

@@ -136,7 +136,7 @@ cdef class _OpenTable:
     cdef _renew(self):
         """The library's table that is to be opened, with the settings of this one."""
         cdef Handle *handle = self.handle
-        handle.tdb = self.options.new_table()
+        handle.tdb = self.options.new_table(self.path_bytes)
         if handle.codec is NULL and self.options.codec is not None:
             handle.codec = <PyObject *>self.options.codec
             Py_INCREF(self.options.codec)

@@ -21,7 +21,7 @@ cdef class Table(_Upkeep):
         tsync: sync to the disk at each transaction.
         cache_rows, cache_leaves, cache_nodes: rows, and leaves and nodes of each index, kept in memory; 0 is the
             library's none, 4,096, 512.
-        map_bytes: how much of the file is mapped; None is all of it for a reader, and the first GB for a writer, whose
+        map_bytes: how much of the file is mapped; None is all of it, and for a writer a GB more, whose
             new blocks are allocated before they are written: a mapped file that grows on a full disk would kill the
             process. On a file system that copies what it changes (btrfs, ZFS) that is no promise: 0 maps only the
             buckets.
