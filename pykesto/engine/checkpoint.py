@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from queue import SimpleQueue
 
 from ..errors import CorruptionError, LockTimeout
 from ..failpoints import ACTIVE, hit, off
@@ -22,7 +21,7 @@ from .embedded import EmbeddedStore
 from .manifest import Manifest, Mark, Stamp, read_manifest, read_stamp, write_manifest
 from .newest import Newest
 from .schema import Schema
-from .threads import start_daemon
+from .threads import Daemon
 
 JOURNAL_BYTES = 8 << 20  # a checkpoint is due when this much follows the current base
 BATCH_BYTES = 16 << 20  # one checkpoint applies about so much of it: even a process that soon ends brings the base on
@@ -217,10 +216,7 @@ class Checkpointer:
     def __init__(self, store: EmbeddedStore) -> None:
         self.store = store
         self.gate = Gate()
-        self._wanted: SimpleQueue[None] = SimpleQueue()  # an Event isn't for signal handlers, which may close
-        self._closing = False
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self.daemon = Daemon("checkpoint", self._work)
         self._not_before = 0.0
         self._no_help_before = 0.0
         self.last: Outcome | None = None
@@ -233,25 +229,15 @@ class Checkpointer:
 
     def want(self) -> None:
         """Have a checkpoint soon. Whoever calls has committed, and must not fail any more."""
-        if self._closing:
-            return
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = start_daemon(self._run, "pykesto checkpoint")
-                if self._thread is None:
-                    self._not_before = time.monotonic() + NO_THREAD_PAUSE_S
-        self._ask()
-
-    def _ask(self) -> None:
-        if self._wanted.empty():
-            self._wanted.put(None)
+        if not self.daemon.want():
+            self._not_before = time.monotonic() + NO_THREAD_PAUSE_S
 
     def help(self) -> None:
         """Called by who commits while memory is full: before more comes, a base takes some, by this thread or another.
 
         A bulk load is held to the pace of checkpoints so. Where none can be made memory goes on growing.
         """
-        if self._closing or time.monotonic() < self._no_help_before:
+        if self.daemon.closing or time.monotonic() < self._no_help_before:
             return
         self._no_help_before = time.monotonic() + HELP_PAUSE_S
         try:
@@ -271,32 +257,24 @@ class Checkpointer:
             self.store.view.catch_up_with_base()
         return self.last
 
-    def _run(self) -> None:
-        while True:
-            self._wanted.get()  # what is wanted during the work is done after it
-            if self._closing:
-                return
-            began = time.monotonic()
-            try:
-                outcome = self.last = checkpoint(self.store, self.gate)
-                _log.debug("checkpoint of %s: %s", self.store.layout.directory, outcome)
-                pause_s = 0.0 if outcome.done else 0.2
-                if outcome.done:
-                    self.store.view.catch_up_with_base()
-                if outcome.left_bytes >= JOURNAL_BYTES:
-                    self._ask()
-            except Exception as error:  # noqa: BLE001 - whatever went wrong, the journal keeps everything: try again
-                if not self._closing:
-                    _log.warning("checkpoint of %s failed: %s", self.store.layout.directory, error, exc_info=error)
-                pause_s = 5.0
-            # No more than half of the time is spent on checkpoints, and one that could not be is not tried at once.
-            self._not_before = time.monotonic() + max(pause_s, time.monotonic() - began)
+    def _work(self) -> None:
+        began = time.monotonic()
+        try:
+            outcome = self.last = checkpoint(self.store, self.gate)
+            _log.debug("checkpoint of %s: %s", self.store.layout.directory, outcome)
+            pause_s = 0.0 if outcome.done else 0.2
+            if outcome.done:
+                self.store.view.catch_up_with_base()
+            if outcome.left_bytes >= JOURNAL_BYTES:
+                self.daemon.ask()
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the journal keeps everything: try again
+            if not self.daemon.closing:
+                _log.warning("checkpoint of %s failed: %s", self.store.layout.directory, error, exc_info=error)
+            pause_s = 5.0
+        # No more than half of the time is spent on checkpoints, and one that could not be is not tried at once.
+        self._not_before = time.monotonic() + max(pause_s, time.monotonic() - began)
 
     def close(self) -> None:
         """End the thread; a checkpoint in its midst may finish, if that does not take long."""
-        self._closing = True
-        self._ask()
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(CLOSING_PATIENCE_S)
+        self.daemon.close(CLOSING_PATIENCE_S)
         self.gate.close()  # another thread may be in checkpoint(): two at one base, with its locks gone, would break it

@@ -8,14 +8,12 @@ ready in time, the roll does all of that by itself.
 from __future__ import annotations
 
 import logging
-import threading
-from queue import SimpleQueue
 
 from ..errors import Error
 from ..files import FileLock
 from ..journal.segments import LARGEST_CAPACITY
 from .embedded import EmbeddedStore
-from .threads import start_daemon
+from .threads import Daemon
 
 CLOSING_PATIENCE_S = 5.0
 
@@ -23,38 +21,22 @@ _log = logging.getLogger("pykesto")
 
 
 class RoomMaker:
-    """A daemon thread that begins with the first wish."""
+    """Makes room in a thread of its own, which begins with the first wish."""
 
     def __init__(self, store: EmbeddedStore) -> None:
         self.store = store
-        self._wanted: SimpleQueue[None] = SimpleQueue()  # an Event isn't for signal handlers, which may close
-        self._closing = False
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self.daemon = Daemon("journal", self._work)
 
     def want(self) -> None:
         """Have room made soon. Called by commits."""
-        if self._closing:
-            return
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = start_daemon(self._run, "pykesto journal")
-        self._ask()
+        self.daemon.want()
 
-    def _ask(self) -> None:
-        if self._wanted.empty():
-            self._wanted.put(None)
-
-    def _run(self) -> None:
-        while True:
-            self._wanted.get()
-            if self._closing:
-                return
-            try:
-                self._make()
-            except Error as error:
-                if not self._closing:
-                    _log.debug("no room was made in the journal of %s: %s", self.store.layout.directory, error)
+    def _work(self) -> None:
+        try:
+            self._make()
+        except Error as error:
+            if not self.daemon.closing:
+                _log.debug("no room was made in the journal of %s: %s", self.store.layout.directory, error)
 
     def _make(self) -> None:
         store = self.store
@@ -70,7 +52,4 @@ class RoomMaker:
 
     def close(self) -> None:
         """End the thread, when it is through with what it does."""
-        self._closing = True
-        self._ask()
-        if self._thread is not None:
-            self._thread.join(CLOSING_PATIENCE_S)
+        self.daemon.close(CLOSING_PATIENCE_S)
