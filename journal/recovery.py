@@ -196,7 +196,7 @@ class _Scan:
             if crc is not None:
                 self._look(crc)
             if self.reader.position == begin:
-                piece *= 2  # a larger record, or none
+                piece = limit - begin  # a larger record, or none
         self._block = self._block[self.reader.position - begin :]
 
     def check_tail(self, segment: Segment, durable_end: int) -> None:

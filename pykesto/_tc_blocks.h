@@ -262,11 +262,17 @@ typedef struct {
     uint64_t offset;
 } kesto_wanted;
 
-/* Have the head of a record read, whatever it is: a prefetch may be dropped where the processor does not know the page. */
-static inline void kesto_ask_for(const TCHDB *hdb, uint64_t offset)
+/* Have the head of the record read; false, and no place, if there is none in the map. */
+static inline bool kesto_ask_for(const TCHDB *hdb, uint64_t mapped, kesto_wanted *one)
 {
-    (void)*(const volatile char *)(hdb->map + offset);
-    __builtin_prefetch(hdb->map + offset + KESTO_LINE);
+    if (one->offset == 0 || one->offset + KESTO_READ > mapped) {
+        one->offset = 0;
+        return false;
+    }
+    /* Whatever it is: a prefetch may be dropped where the processor does not know the page. */
+    (void)*(const volatile char *)(hdb->map + one->offset);
+    __builtin_prefetch(hdb->map + one->offset + KESTO_LINE);
+    return true;
 }
 
 /* Find up to KESTO_AT_ONCE records, each by a step of its tree in turn, so that their waits for memory overlap. */
@@ -277,39 +283,27 @@ static void kesto_find_many(TCHDB *hdb, kesto_wanted *wanted, int count)
     int left = 0;
     for (int i = 0; i < count; i++)
         wanted[i].offset = kesto_bucket(hdb, wanted[i].key, wanted[i].key_size, &wanted[i].hash);
-    for (int i = 0; i < count; i++) {
-        if (wanted[i].offset + KESTO_READ > mapped)
-            wanted[i].offset = 0;
-        if (wanted[i].offset == 0)
-            continue;
-        kesto_ask_for(hdb, wanted[i].offset);
-        active[left++] = (uint8_t)i;
-    }
+    for (int i = 0; i < count; i++)
+        if (kesto_ask_for(hdb, mapped, &wanted[i]))
+            active[left++] = (uint8_t)i;
     for (int step = 0; left > 0; step++) {
         int going = 0;
         for (int j = 0; j < left; j++) {
             kesto_wanted *one = &wanted[active[j]];
             kesto_block block;
-            if (step == KESTO_STEPS || one->offset < hdb->frec || !kesto_get_block(hdb, one->offset, &block)) {
+            if (step == KESTO_STEPS || !kesto_get_block(hdb, one->offset, &block) || !block.key) {
                 one->offset = 0;
                 continue;
             }
-            int order = block.key ? kesto_order(one->key, one->key_size, one->hash, &block) : 0;
-            if (order != 0)
-                one->offset = order > 0 ? block.left : block.right;
-            else if (block.key)
-                __builtin_prefetch(hdb->map + one->offset + 2 * KESTO_LINE);
-            else
-                one->offset = 0;
+            int order = kesto_order(one->key, one->key_size, one->hash, &block);
             kesto_let_go(&block);
-            if (order == 0 || one->offset == 0)
-                continue;
-            if (one->offset + KESTO_READ > mapped) {
-                one->offset = 0;
+            if (order == 0) {
+                __builtin_prefetch(hdb->map + one->offset + 2 * KESTO_LINE);
                 continue;
             }
-            kesto_ask_for(hdb, one->offset);
-            active[going++] = active[j];
+            one->offset = order > 0 ? block.left : block.right;
+            if (kesto_ask_for(hdb, mapped, one))
+                active[going++] = active[j];
         }
         left = going;
     }
