@@ -7,6 +7,7 @@ from pykesto._rows cimport TableSession
 from pykesto._system cimport current_pid
 
 from pykesto.errors import ClosedError
+from pykesto.objects import ObjectSession as _ObjectSession
 from pykesto.session import Options
 
 cdef enum:
@@ -16,10 +17,9 @@ cdef enum:
 cdef class DatabaseCore:
     """The part of a handle that is compiled. `_attach` attaches this process anew."""
 
-    def __init__(self, path, options, session_class):
+    def __init__(self, path, options):
         self._path = path
         self._options = options
-        self._session_class = session_class
         self._others = {}
 
     @property
@@ -60,7 +60,7 @@ cdef class DatabaseCore:
         return self.begun(self.options_of(read_only, isolation, durability, token_key), note, True)
 
     cdef object begun(self, options, note, bint managed):
-        cdef TableSession session = TableSession.__new__(self._session_class)
+        cdef TableSession session = TableSession.__new__(_ObjectSession)
         session.set_up(self._attached, options, note, managed)
         session._catalog = self._catalog
         return session

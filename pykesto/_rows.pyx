@@ -16,7 +16,7 @@ from pykesto.codec._codec cimport image_of, key_of, row_of
 from collections.abc import Mapping, MutableMapping
 from copy import deepcopy
 
-from pykesto.codec import decode_key, encode_key
+from pykesto.codec import decode_key
 from pykesto.errors import CodecError, UsageError
 from pykesto.merging import difference as _difference
 from pykesto.store import KEY_BYTES_MAX as _KEY_BYTES_MAX

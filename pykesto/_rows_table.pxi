@@ -23,7 +23,7 @@ cdef class TableSession(Session):
         found = self._parts.get(_prefix + <str>name)
         if found is None:
             if not (<str>name).isascii():
-                encode_key(name)  # CodecError: what UTF-8 can't hold
+                key_of(name)  # CodecError: what UTF-8 can't hold
             made = TableCore.__new__(_table_type)
             made.set_up(self, name, _prefix)
             found = self._parts[made.table] = made

@@ -61,16 +61,6 @@ cdef extern from "<sys/mman.h>":
     int PROT_READ, PROT_WRITE, MAP_SHARED
     void *MAP_FAILED
 
-def breathe(double seconds=0.0001):
-    """Let other threads have the interpreter for a moment: in the midst of long work in the background.
-
-    Python itself takes it away after 5 ms only, and a thread that commits waits so long at each of its system calls.
-    """
-    cdef unsigned int us = <unsigned int>(min(seconds, 1.0) * 1e6)
-    with nogil:
-        usleep(us)
-
-
 def write_back(int fd, int64_t size, int64_t start=0, *, bint gently=True):
     """Have the kernel write a file's pages a little at a time, so that the sync after it holds nobody up for long.
 

@@ -37,7 +37,7 @@ class Database(DatabaseCore):
     def __init__(
         self, path: str | os.PathLike[str], *, create: bool, mode: int, network: bool, options: Options
     ) -> None:
-        super().__init__(Path(os.path.abspath(path)), options, ObjectSession)
+        super().__init__(Path(os.path.abspath(path)), options)
         self._mode, self._network = mode, network
         self._attach(create=create and not options.read_only)
         self._temporary: weakref.finalize[Any, Any] | None = None

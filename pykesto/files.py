@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ._locks import EXCLUSIVE, LOOK_AGAIN_S, SHARED, UNLOCK, ProcessLock, flock
-from ._system import SharedWords, breathe, crc32c, file_system_of, pid, write_back
+from ._system import SharedWords, crc32c, file_system_of, pid, write_back
 from .errors import ClosedError, LockTimeout, StorageError
 from .failpoints import ACTIVE, off
 
@@ -24,7 +24,6 @@ __all__ = [
     "FileLock",
     "ProcessLock",
     "SharedWords",
-    "breathe",
     "copy_file",
     "crc32c",
     "create_whole",
