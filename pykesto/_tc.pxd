@@ -315,6 +315,7 @@ cdef class IndexPages:
     cdef object table
     cdef bytes name
     cdef bint split
+    cdef int tail
     cdef uint64_t root
     cdef uint64_t ends[2]
     cdef int64_t total
@@ -371,10 +372,13 @@ cdef class PageRange:
 
 
 # Makes something of a key's row, which lies where it may not be kept.
-ctypedef object (*TakeRow)(bytes key, const char *row, Py_ssize_t size, object table)
+ctypedef object (*TakeRow)(const char *key, Py_ssize_t key_size, const char *row, Py_ssize_t size, object table)
 
-cdef list rows_in_place(object of_table, list keys, TakeRow take_row)
-cdef object row_in_place(object of_table, bytes key, TakeRow take_row)
+# Writes a key as it is stored, and returns where that ends.
+ctypedef char *(*PutKey)(char *at, const char *key, Py_ssize_t size) noexcept nogil
+
+cdef list rows_in_place(object of_table, list keys, PutKey put_key, int tail, TakeRow take_row)
+cdef object row_in_place(object of_table, const char *key, int key_size, TakeRow take_row)
 
 # `Table.apply_raw` of rows that lie somewhere: changes without columns.
 cdef int apply_in_place(object of_table, Change *changes, Py_ssize_t count) except -1

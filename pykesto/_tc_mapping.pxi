@@ -30,8 +30,12 @@ cdef class _Rows(_OpenTable):
     @cython.final
     cdef bint _find(self, bytes key, Block *block) except -1:
         """Find a row in the file, and let go of it then; the caller holds the lock."""
+        return self._find_at(PyBytes_AS_STRING(key), size_of(key), block)
+
+    @cython.final
+    cdef bint _find_at(self, const char *key, int key_size, Block *block) except -1:
         cdef TCHDB *hdb = self.handle.tdb.hdb
-        cdef int found = find_record(hdb, PyBytes_AS_STRING(key), size_of(key), block)
+        cdef int found = find_record(hdb, key, key_size, block)
         if found != FOUND:
             self._check_read("get", False, tchdbecode(hdb))
             return False
@@ -40,7 +44,7 @@ cdef class _Rows(_OpenTable):
         # Compressed; the library does that.
         let_go(block)
         check_room(block.value_size)
-        block.copy = tchdbget(hdb, PyBytes_AS_STRING(key), size_of(key), &block.value_size)
+        block.copy = tchdbget(hdb, key, key_size, &block.value_size)
         block.value = <const char *>block.copy
         self._check_read("get", block.copy is not NULL, tchdbecode(hdb))
         return True

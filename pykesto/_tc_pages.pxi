@@ -87,14 +87,17 @@ cdef class IndexPages:
         table: opened with flag "r".
         name: the column; b"" is the primary key, each of which is a term.
         split: a primary key is a term, a NUL, and a key without a NUL.
+        tail: so many bytes at the end of each primary key are left out.
 
     Entries are in order of their terms. Terms that hold NUL bytes may be out of order by what the library appends.
     """
 
-    def __cinit__(self, Table table not None, bytes name not None, *, split=False):
+    def __cinit__(self, Table table not None, bytes name not None, *, split=False, int tail=0):
+        if tail < 0:
+            raise UsageError(f"a tail of {tail} bytes")
         if table.handle.tdb is not NULL and table.handle.tdb.wmode:
             raise UsageError(f"{table.path} is open for writing", hint="walk its indexes with index_cursor")
-        self.table, self.name, self.split = table, name, split
+        self.table, self.name, self.split, self.tail = table, name, split, tail
         self.leaves, self.nodes = {}, {}
         cdef TCBDB *tree
         table._enter()
@@ -214,7 +217,11 @@ cdef class IndexPages:
     cdef bint _put(self, Entry *entry, const char *term, int64_t term_size, const char *key, int64_t key_size) noexcept:
         """Note an entry: a column's term has a NUL and two bytes of the key's hash behind it."""
         cdef const char *nul
-        entry.term, entry.key, entry.key_size = term, key, <int>key_size
+        if not self.name:
+            term_size -= self.tail
+        entry.term, entry.key, entry.key_size = term, key, <int>(0 if key is NULL else key_size - self.tail)
+        if term_size < 0 or entry.key_size < 0:
+            return False
         if self.split:
             nul = <const char *>memrchr(term, 0, term_size)
             if nul is NULL:

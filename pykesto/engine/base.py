@@ -1,6 +1,6 @@
 """One base: a whole copy of the tables in Tokyo Cabinet, immutable while it is current or pinned.
 
-Rows stand behind a checksum (`guard`). The primary key has a lexical index, which gives key order.
+Rows stand behind a checksum, keys have a tail (`guard`). The primary key has a lexical index, which gives key order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..errors import ClosedError, CorruptionError, StorageError
 from ..failpoints import ACTIVE, hit, off
 from ..files import copy_file, held_open, remove, sync_directory, translated
 from ..store import IndexDefinition
-from .guard import unpack_row
+from .guard import TAIL_BYTES, own_key, stored_key, unpack_row
 from .layout import Layout, entries_file, files_in, table_file
 from .manifest import Mark, Stamp, read_stamp, remove_stamp, write_stamp
 from .newest import Images, images_of
@@ -80,13 +80,13 @@ class Base(Used):
     def _open_pages(self, table: str, index: str) -> tc.IndexPages | None:
         rows = self.table(table)
         if rows is None or not index:
-            return None if rows is None else tc.IndexPages(rows, _KEY_INDEX)
+            return None if rows is None else tc.IndexPages(rows, _KEY_INDEX, tail=TAIL_BYTES)
         definition = next((known for known in self.stamp.tables[table] if known.name == index), None)
         if definition is None:
             return None
         if definition.is_plain:
-            return tc.IndexPages(rows, definition.columns[0].encode())
-        return tc.IndexPages(self._entries(table, index), _KEY_INDEX, split=True)
+            return tc.IndexPages(rows, definition.columns[0].encode(), tail=TAIL_BYTES)
+        return tc.IndexPages(self._entries(table, index), _KEY_INDEX, split=True, tail=TAIL_BYTES)
 
     def _entries(self, table: str, index: str) -> tc.Table:
         """The entries of an index that is not a plain column's."""
@@ -120,10 +120,13 @@ class Base(Used):
         expected: dict[str, set[tuple[bytes, bytes]]] = {index: set() for index in indexes}
         keys = set()
         for batch in table.raw_batches(_BATCH):
-            for key, raw in batch:
+            for stored, raw in batch:
+                key = own_key(stored)
                 keys.add((key, key))
+                if stored_key(key) != stored:
+                    yield f"{self._path(name)}: the key {key!r} has the tail of another"
                 try:
-                    row = unpack_row(key, raw, table)
+                    row = unpack_row(stored, raw, table)
                     for index, definition in indexes.items():
                         expected[index].update((term, key) for term in terms(row.image, definition))
                 except CorruptionError as error:
@@ -249,8 +252,8 @@ class BaseBuilder:
             table.abort()
             raise
         table.commit()
-        if len(table) > 2 * table.bnum:
-            table.optimize(bnum=4 * len(table))
+        if len(table) > table.bnum:
+            table.optimize(bnum=8 * len(table))
 
     def _apply_entries(self, table: tc.Table, path: Path, index: IndexDefinition, rows: Images) -> None:
         """Bring the entries of an index forward, before the rows are; all of them, if it is new here."""
@@ -266,19 +269,20 @@ class BaseBuilder:
             self._stop_if_asked()
             for key, raw in batch:
                 for term in terms(unpack_row(key, raw, table).image, index):
-                    entries.put_raw(term + b"\0" + key, _ENTRY)
+                    entries.put_raw(stored_key(term + b"\0" + own_key(key)), _ENTRY)
 
     def _list_changes(self, table: tc.Table, entries: tc.Table, index: IndexDefinition, rows: Images) -> None:
         for number, (key, row) in enumerate(rows.items()):
             if number % _BATCH == 0:
                 self._stop_if_asked()
-            raw = table.get_raw(key)
-            old = set(terms(unpack_row(key, raw, table).image, index)) if raw is not None else set()
+            stored = stored_key(key)
+            raw = table.get_raw(stored)
+            old = set(terms(unpack_row(stored, raw, table).image, index)) if raw is not None else set()
             new = set(terms(row.image, index)) if row is not None else set()
             for term in old - new:
-                del entries[term + b"\0" + key]
+                del entries[stored_key(term + b"\0" + key)]
             for term in new - old:
-                entries.put_raw(term + b"\0" + key, _ENTRY)
+                entries.put_raw(stored_key(term + b"\0" + key), _ENTRY)
 
     def _put(self, table: tc.Table, rows: Images) -> None:
         for at in range(0, len(rows), _AT_ONCE):

@@ -12,7 +12,7 @@ from libc.string cimport memcmp
 
 from pykesto._stored cimport Row
 from pykesto._tc cimport Entry, IndexPages, Leaf, PageRange, PageWalk, bytes_order, rows_in_place
-from pykesto.engine.guard cimport take_row
+from pykesto.engine.guard cimport TAIL, put_key, take_row
 from pykesto.engine.keyfilter cimport hash_of
 from pykesto.engine.listed cimport Hidden, Listed
 from pykesto.engine.overlay cimport Overlay, Table, Version
@@ -213,7 +213,7 @@ cdef class IndexView:
 
     cdef int take_in(self, Hidden hidden, uint64_t since, uint64_t until, list keys) except -1:
         """Find out which entries the base has of rows that were written by the commits up to `until`."""
-        cdef list rows = rows_in_place(self.rows, keys, take_row)
+        cdef list rows = rows_in_place(self.rows, keys, put_key, TAIL, take_row)
         cdef list found = []
         cdef Py_ssize_t i
         for i in range(len(keys)):

@@ -20,7 +20,7 @@ from ..files import crc32c, create_whole, open_file, read_at, remove, sync_direc
 from ..store import IndexDefinition
 from .layout import Layout
 
-FORMAT = 1
+FORMAT = 2
 _SLOT_SIZE = 16 << 10
 
 
@@ -108,8 +108,11 @@ def _opened(content: bytes, path: Path) -> dict[str, Any]:
     if len(text) != size or crc32c(text) != checksum:
         raise CorruptionError("the checksum does not match", path=path, offset=0)
     fields: dict[str, Any] = json.loads(text)
-    if fields.get("format") != FORMAT:
-        raise FormatError(f"{path} has format {fields.get('format')}", path=path, hint="use a newer pykesto")
+    found = fields.get("format")
+    if found != FORMAT:
+        older = isinstance(found, int) and found < FORMAT
+        hint = "it is from before the first release: read it with what made it" if older else "use a newer pykesto"
+        raise FormatError(f"{path} has format {found}, not {FORMAT}", path=path, hint=hint)
     return fields
 
 

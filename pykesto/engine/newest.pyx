@@ -14,7 +14,7 @@ from libc.string cimport memcmp, memcpy
 from pykesto._stored cimport Row, stored
 from pykesto._tc cimport Change, apply_in_place, bytes_order
 from pykesto.engine.content cimport DELETED, Commit, changes_schema, unpack_commit
-from pykesto.engine.guard cimport HEAD, put_row
+from pykesto.engine.guard cimport HEAD, TAIL, put_key, put_row
 from pykesto.journal.reader cimport Follower
 
 cdef extern from "pykesto/numbers.h" nogil:
@@ -300,6 +300,7 @@ cdef class Images:
         cdef Py_ssize_t size = 1
         cdef Py_ssize_t i
         for i in range(number):
+            size += <Py_ssize_t>images[i].key_size + TAIL
             size += 0 if images[i].image is NULL else HEAD + <Py_ssize_t>images[i].image_size
         rows = <char *>malloc(size)
         try:
@@ -314,11 +315,14 @@ cdef class Images:
 
 
 cdef int pack_changes(Change *changes, const Image *images, Py_ssize_t count, char *at) noexcept nogil:
-    """The changes of a table that bring these images in: rows behind their checksums, which stand at `at` on."""
+    """The changes of a table that bring these images in: keys and rows as they are stored, which stand at `at` on."""
     cdef Py_ssize_t i
     for i in range(count):
-        changes[i].key, changes[i].key_size = images[i].key, <int>images[i].key_size
+        changes[i].key, changes[i].key_size = at, <int>images[i].key_size + TAIL
+        at = put_key(at, images[i].key, images[i].key_size)
         if images[i].image is not NULL:
             changes[i].row, changes[i].row_size = at, HEAD + <int>images[i].image_size
-            at = put_row(at, images[i].version, images[i].key, images[i].key_size, images[i].image, images[i].image_size)
+            at = put_row(
+                at, images[i].version, changes[i].key, changes[i].key_size, images[i].image, images[i].image_size
+            )
     return 0

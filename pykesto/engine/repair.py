@@ -17,7 +17,7 @@ from .attachments import Attachment
 from .base import Base, BaseBuilder
 from .check import Report, check, is_stamped, opened, problems_of
 from .embedded import EmbeddedStore
-from .guard import unpack_row
+from .guard import own_key, unpack_row
 from .manifest import Manifest, Mark, Stamp, read_manifest, read_stamp, remove_stamp, write_manifest
 from .newest import Images, Newest, images_of
 from .schema import Schema
@@ -185,8 +185,8 @@ def _rows(base: Base, name: str) -> Iterator[tuple[bytes, Row | None]]:
     if table is None:
         return
     for batch in table.raw_batches(_BATCH):
-        for key, raw in batch:
+        for stored, raw in batch:
             try:
-                yield key, unpack_row(key, raw, table)
+                yield own_key(stored), unpack_row(stored, raw, table)
             except CorruptionError:
-                yield key, None
+                yield own_key(stored), None

@@ -10,7 +10,7 @@ from pykesto._system cimport current_pid
 from pykesto._tc cimport TakeRow, row_in_place, rows_in_place
 from pykesto.codec._codec cimport row_of
 from pykesto.engine.finding cimport IndexView
-from pykesto.engine.guard cimport take_columns, take_row
+from pykesto.engine.guard cimport TAIL, put_key, stored_key, take_columns, take_row
 from pykesto.engine.listed cimport Listed
 from pykesto.engine.overlay cimport Overlay, Table, Version
 
@@ -20,8 +20,24 @@ from datetime import datetime, timezone
 
 from pykesto.errors import ClosedError, UsageError
 
+cdef enum:
+    KEY_ROOM = 128  # for a stored key: most are shorter
+
+
 cdef object row_above(Version version):
     return stored(version.number, version.image)
+
+
+cdef object row_below(rows, bytes key):
+    """The row of a base, or None."""
+    cdef char room[KEY_ROOM]
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(key) + TAIL
+    cdef bytes stored
+    if size <= KEY_ROOM:
+        put_key(room, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        return row_in_place(rows, room, <int>size, take_row)
+    stored = stored_key(key)
+    return row_in_place(rows, PyBytes_AS_STRING(stored), <int>size, take_row)
 
 
 cdef object columns_above(Version version):
@@ -68,7 +84,7 @@ cdef class BaseSnapshot:
             found = self.base.table(table)
             if found is None:
                 return None
-        return row_in_place(found, key, take_row)
+        return row_below(found, key)
 
     def scan(self, str table, lo=None, hi=None, *, bint reverse=False):
         """The rows with lo <= key < hi, in key order."""
@@ -98,7 +114,7 @@ cdef class BaseSnapshot:
         cdef Py_ssize_t i, at = 0
         rows = self.base.table(table)
         if above is None or not above.rows:
-            return [None] * len(keys) if rows is None else rows_in_place(rows, keys, take_below)
+            return [None] * len(keys) if rows is None else rows_in_place(rows, keys, put_key, TAIL, take_below)
         found, below = [], []
         for key in keys:
             version = self.version_in(above, <bytes?>key)
@@ -108,7 +124,7 @@ cdef class BaseSnapshot:
             else:
                 found.append(None if version.image is None else take_above(version))
         if below:
-            filled = [None] * len(below) if rows is None else rows_in_place(rows, below, take_below)
+            filled = [None] * len(below) if rows is None else rows_in_place(rows, below, put_key, TAIL, take_below)
             for i in range(len(found)):
                 if found[i] is below:
                     found[i] = filled[at]
@@ -188,7 +204,7 @@ cdef class BaseSnapshot:
             version = self.overlay.visible(table, key, self.version)
             if version is not None:
                 found += version.image is not None
-                found -= rows is not None and key in rows
+                found -= rows is not None and stored_key(<bytes>key) in rows
         return found
 
     def lacks(self, str table, str index):

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import pykesto
+from pykesto.engine import manifest
 from pykesto.errors import Error, FormatError, StorageError
 from pykesto.journal import format as journal_format
 from stress.io_faults import Library
@@ -210,6 +211,17 @@ def test_a_commit_after_the_journal_was_removed_is_no_success(tmp_path: Path) ->
     db.close()
     with pytest.raises(Error, match="journal"):
         pykesto.open(database)
+
+
+@pytest.mark.parametrize(("step", "what"), [(1, "a newer pykesto"), (-1, "before the first release")])
+def test_bases_of_another_format_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, what: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "FORMAT", manifest.FORMAT + step)
+        pykesto.open(tmp_path / "other.kesto").close()
+    with pytest.raises(FormatError, match=rf"MANIFEST has format {manifest.FORMAT + step}.*{what}"):
+        pykesto.open(tmp_path / "other.kesto")
 
 
 def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pykesto import CorruptionError, tc
 from pykesto.engine.content import Commit, pack_commit
-from pykesto.engine.guard import pack_row
+from pykesto.engine.guard import pack_row, stored_key
 from pykesto.engine.newest import Newest, images_of
 from pykesto.engine.schema import Schema
 from pykesto.store import IndexDefinition, Row, SchemaChange
@@ -190,11 +190,11 @@ def test_images_are_put_into_a_table_and_taken_out(tmp_path: Path) -> None:
     made = images_of(images)
     assert dict(made.items()) == images
     with tc.Table(tmp_path / "rows.tct", "n") as table:
-        table.put_raw(b"003", b"\x01a\x01b")
+        table.put_raw(stored_key(b"003"), b"\x01a\x01b")
         made.apply(table, 0, 20)
         made.apply(table, 20, 1000)
         made.apply(table, 1000, 5)  # there are none
         assert {key: table.get_raw(key) for key in table} == {
-            key: pack_row(key, row) for key, row in images.items() if row is not None
+            stored_key(key): pack_row(stored_key(key), row) for key, row in images.items() if row is not None
         }
     assert len(images_of({})) == 0
