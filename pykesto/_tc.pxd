@@ -301,7 +301,6 @@ cdef inline int bytes_order(const char *a, Py_ssize_t a_size, const char *b, Py_
 
 
 cdef class Leaf:
-    cdef void *block
     cdef Entry *entries
     cdef uint16_t *ranks  # of the entries: hashes of the keys, by which those of one term are in order; NULL: there are none
     cdef int count
@@ -309,6 +308,22 @@ cdef class Leaf:
     cdef uint64_t previous
     cdef uint64_t following
     cdef int place_of(self, const char *term, Py_ssize_t size) noexcept
+
+
+cdef struct Child:
+    const char *first  # the term of the least entry that is in it or beyond
+    int size
+    uint64_t page
+
+
+cdef class Node:
+    cdef void *block
+    cdef int count
+    cdef uint64_t heir
+    cdef Child *children
+    cdef int64_t *totals  # one more than there are entries below each child, the heir first; 0: nobody has counted
+    cdef int place_of(self, const char *term, Py_ssize_t size) noexcept
+    cdef uint64_t page_of(self, int child) noexcept
 
 
 cdef class IndexPages:
@@ -320,26 +335,33 @@ cdef class IndexPages:
     cdef uint64_t ends[2]
     cdef int64_t total
     cdef dict leaves
+    cdef int leaves_kept
     cdef dict nodes
     cdef TCBDB *_tree(self) except NULL
     cdef object damaged(self)
     cdef void *_page(self, uint64_t number, int *size) except NULL
-    cdef Leaf leaf(self, uint64_t number)
-    cdef bint _read_leaf(self, Leaf leaf, const unsigned char *at, int size) except -1
-    cdef int _grow(self, Leaf leaf, int room) except -1
+    cdef bint keeps(self, int64_t passed) noexcept
+    cdef Leaf leaf(self, uint64_t number, bint keep=*)
+    cdef Leaf _load(self, uint64_t number)
+    cdef bint _read_leaf(self, Leaf leaf, const unsigned char *at, int size) noexcept
     cdef bint has_ranks(self) noexcept
     cdef bint _put(
         self, Entry *entry, const char *term, int64_t term_size, const char *key, int64_t key_size
     ) noexcept
-    cdef object _node(self, uint64_t number)
-    cdef bint _read_node(self, object page_read, const unsigned char *at, int size) except -1
+    cdef Node _node(self, uint64_t number)
+    cdef bint _read_node(self, Node node, const unsigned char *at, int size) except -1
     cdef Leaf first(self)
     cdef Leaf last(self)
-    cdef Leaf after(self, Leaf leaf)
-    cdef Leaf before(self, Leaf leaf)
+    cdef Leaf after(self, Leaf leaf, int64_t passed=*)
+    cdef Leaf before(self, Leaf leaf, int64_t passed=*)
     cdef Leaf _nonempty(self, Leaf leaf, bint forward)
     cdef Leaf seek(self, const char *term, Py_ssize_t size, int *place, double *share)
-    cdef int64_t between(self, bytes lo, bytes hi, int leaves_max) except -1
+    cdef int _find_page(self, uint64_t number, Block *block) except -1
+    cdef int64_t entries_of(self, uint64_t number) except -1
+    cdef int64_t total_of(self, Node node, int child, int64_t *pages_left) except -1
+    cdef int64_t count_below(self, uint64_t page, bytes lo, bytes hi, int depth, int64_t *pages_left) except -1
+    cdef int64_t count_between(self, bytes lo, bytes hi) except -1
+    cdef int64_t estimate_between(self, bytes lo, bytes hi) except -1
 
 
 cdef class PageWalk:

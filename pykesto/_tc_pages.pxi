@@ -4,6 +4,8 @@
 cdef uint64_t NODE_IDS = (<uint64_t>1 << 48) + 1  # ids from here on are those of inner pages
 cdef int DEPTH_MAX = 64
 cdef int LEAVES_MAX = 4096  # kept of one index, as in the library
+cdef int ENTRIES_A_LEAF = 32  # they are half full or more
+cdef int LEAVES_A_WALK = 8  # kept by one through a larger index: many would only drive out what is asked for often
 cdef int LEAVES_COUNTED = 8  # by an estimate, before it goes by the place in the tree
 
 
@@ -27,9 +29,7 @@ cdef class Leaf:
     """A leaf of an index: its entries in order. Never changes."""
 
     def __dealloc__(self):
-        tcfree(self.block)
         free(self.entries)
-        free(self.ranks)
 
     cdef int place_of(self, const char *term, Py_ssize_t size) noexcept:
         """The place of the first entry that is not less."""
@@ -43,29 +43,44 @@ cdef class Leaf:
         return low
 
 
+cdef int64_t entries_in(const unsigned char *at, int size) noexcept nogil:
+    """How many entries the leaf has that lies there; -1 if it is none."""
+    cdef const unsigned char *end = at + size
+    cdef int64_t found = 0, term_size, key_size, more
+    if wide_varint(&at, end) < 0 or wide_varint(&at, end) < 0:
+        return -1
+    while at < end:
+        term_size, key_size, more = varint(&at, end), varint(&at, end), varint(&at, end)
+        if term_size < 0 or key_size < 0 or more < 0 or term_size + key_size > end - at:
+            return -1
+        at += term_size + key_size
+        found += 1 + more
+        while more:
+            more -= 1
+            key_size = varint(&at, end)
+            if key_size < 0 or key_size > end - at:
+                return -1
+            at += key_size
+    return found
+
+
 cdef inline uint16_t rank_of(const Entry *entry) noexcept:
     """The hash of a column's entry, which stands behind its term and a NUL."""
     cdef const unsigned char *at = <const unsigned char *>entry.term + entry.term_size + 1
     return <uint16_t>(at[0] << 8 | at[1])
 
 
-cdef struct Child:
-    const char *first  # the term of the least entry that is in it or beyond
-    int size
-    uint64_t page
-
-
-cdef class _Node:
+@cython.final
+cdef class Node:
     """An inner page: its children but the first by their least entries."""
 
-    cdef void *block
-    cdef int count
-    cdef uint64_t heir
-    cdef Child *children
-
     def __dealloc__(self):
-        tcfree(self.block)
+        free(self.block)
         free(self.children)
+        free(self.totals)
+
+    cdef uint64_t page_of(self, int child) noexcept:
+        return self.heir if child == 0 else self.children[child - 1].page
 
     cdef int place_of(self, const char *term, Py_ssize_t size) noexcept:
         """Which child has the first entry that is not less, or ends just before it: 0 is the heir."""
@@ -88,17 +103,18 @@ cdef class IndexPages:
         name: the column; b"" is the primary key, each of which is a term.
         split: a primary key is a term, a NUL, and a key without a NUL.
         tail: so many bytes at the end of each primary key are left out.
+        leaves_kept: so many in memory.
 
     Entries are in order of their terms. Terms that hold NUL bytes may be out of order by what the library appends.
     """
 
-    def __cinit__(self, Table table not None, bytes name not None, *, split=False, int tail=0):
+    def __cinit__(self, Table table not None, bytes name not None, *, split=False, int tail=0, int leaves_kept=LEAVES_MAX):
         if tail < 0:
             raise UsageError(f"a tail of {tail} bytes")
         if table.handle.tdb is not NULL and table.handle.tdb.wmode:
             raise UsageError(f"{table.path} is open for writing", hint="walk its indexes with index_cursor")
         self.table, self.name, self.split, self.tail = table, name, split, tail
-        self.leaves, self.nodes = {}, {}
+        self.leaves, self.nodes, self.leaves_kept = {}, {}, leaves_kept
         cdef TCBDB *tree
         table._enter()
         try:
@@ -120,68 +136,97 @@ cdef class IndexPages:
         what = f"index of {self.name!r}" if self.name else "key index"
         return CorruptionError(f"a page of the {what} is damaged", path=self.table.path)
 
-    cdef void *_page(self, uint64_t number, int *size) except NULL:
-        """The bytes of a page, which the library allocated."""
-        cdef Table table = self.table
+    cdef int _find_page(self, uint64_t number, Block *block) except -1:
+        """A page, where it lies, to be let go of; the caller holds the lock."""
         cdef char name[32]
         cdef int length
-        cdef void *block
-        cdef TCHDB *hdb
+        cdef TCHDB *hdb = self._tree().hdb
         if number >= NODE_IDS:
             length = snprintf(name, sizeof(name), "#%llx", <unsigned long long>(number - NODE_IDS))
         else:
             length = snprintf(name, sizeof(name), "%llx", <unsigned long long>number)
+        if find_record(hdb, name, length, block) != FOUND:
+            (<Table>self.table)._check_read("get", False, tchdbecode(hdb))
+            raise self.damaged()
+        return 0
+
+    cdef void *_page(self, uint64_t number, int *size) except NULL:
+        """The bytes of a page, to be freed."""
+        cdef Table table = self.table
+        cdef Block block
+        cdef void *copy
         table._enter()
         try:
-            hdb = self._tree().hdb
-            block = tchdbget(hdb, name, length, size)
-            try:
-                table._check_read("get", block is not NULL, tchdbecode(hdb))
-                if block is NULL:
-                    raise self.damaged()
-            except BaseException:
-                tcfree(block)
-                raise
-            return block
+            self._find_page(number, &block)
+            copy = malloc(block.value_size + 1)
+            if copy is not NULL:
+                memcpy(copy, block.value, block.value_size)
+                size[0] = block.value_size
+            let_go(&block)
         finally:
             release(table.handle)
+        if copy is NULL:
+            raise MemoryError
+        return copy
 
-    cdef Leaf leaf(self, uint64_t number):
+    cdef bint keeps(self, int64_t passed) noexcept:
+        """Whether a walk that has passed so many leaves has its next one kept."""
+        return passed < LEAVES_A_WALK or self.total <= <int64_t>self.leaves_kept * ENTRIES_A_LEAF
+
+    cdef Leaf leaf(self, uint64_t number, bint keep=True):
         """The leaf with that number."""
         cdef Leaf leaf
         found = self.leaves.get(number)
         if found is not None:
             return <Leaf>found
-        cdef int size = 0
-        leaf = Leaf.__new__(Leaf)
-        leaf.number = number
-        leaf.block = self._page(number, &size)
-        if not self._read_leaf(leaf, <const unsigned char *>leaf.block, size):
-            raise self.damaged()
-        if len(self.leaves) >= LEAVES_MAX:
-            self.leaves.clear()
-        self.leaves[number] = leaf
+        leaf = self._load(number)
+        if keep:
+            if len(self.leaves) >= self.leaves_kept:
+                self.leaves.clear()
+            self.leaves[number] = leaf
         return leaf
 
-    cdef bint _read_leaf(self, Leaf leaf, const unsigned char *at, int size) except -1:
-        """Previous and following page; then for each entry the sizes of term and key and how many keys follow."""
+    cdef Leaf _load(self, uint64_t number):
+        """A leaf as the file has it. Its entries, their ranks and the page that they point into are one block."""
+        cdef Leaf leaf = Leaf.__new__(Leaf)
+        cdef Table table = self.table
+        cdef Block block
+        cdef int64_t count
+        cdef char *page = NULL
+        leaf.number = number
+        table._enter()
+        try:
+            self._find_page(number, &block)
+            count = entries_in(<const unsigned char *>block.value, block.value_size)
+            if count >= 0:
+                leaf.entries = <Entry *>malloc(count * (sizeof(Entry) + sizeof(uint16_t)) + block.value_size + 1)
+            if leaf.entries is not NULL:
+                leaf.ranks = <uint16_t *>&leaf.entries[count] if self.has_ranks() else NULL
+                page = <char *>&leaf.entries[count] + count * sizeof(uint16_t)
+                memcpy(page, block.value, block.value_size)
+            let_go(&block)
+        finally:
+            release(table.handle)
+        if count < 0:
+            raise self.damaged()
+        if page is NULL:
+            raise MemoryError
+        if not self._read_leaf(leaf, <const unsigned char *>page, block.value_size):
+            raise self.damaged()
+        return leaf
+
+    cdef bint _read_leaf(self, Leaf leaf, const unsigned char *at, int size) noexcept:
+        """Previous and following page; then for each entry the sizes of term and key and how many keys follow.
+        `entries_in` has looked at each size."""
         cdef const unsigned char *end = at + size
-        cdef int64_t previous = wide_varint(&at, end), following = wide_varint(&at, end)
         cdef int64_t term_size, key_size, more
         cdef const char *term
-        cdef int room = 0
-        if previous < 0 or following < 0:
-            return False
-        leaf.previous, leaf.following = <uint64_t>previous, <uint64_t>following
+        leaf.previous, leaf.following = <uint64_t>wide_varint(&at, end), <uint64_t>wide_varint(&at, end)
         while at < end:
             term_size, key_size, more = varint(&at, end), varint(&at, end), varint(&at, end)
-            if term_size < 0 or key_size < 0 or more < 0 or term_size + key_size > end - at:
-                return False
             term = <const char *>at
             at += term_size
             while True:
-                if leaf.count == room:
-                    room = self._grow(leaf, room)
                 if not self._put(&leaf.entries[leaf.count], term, term_size, <const char *>at, key_size):
                     return False
                 if leaf.ranks is not NULL:
@@ -192,23 +237,7 @@ cdef class IndexPages:
                     break
                 more -= 1
                 key_size = varint(&at, end)
-                if key_size < 0 or key_size > end - at:
-                    return False
         return True
-
-    cdef int _grow(self, Leaf leaf, int room) except -1:
-        room = room * 2 if room else 128
-        cdef Entry *entries = <Entry *>realloc(leaf.entries, room * sizeof(Entry))
-        if entries is NULL:
-            raise MemoryError
-        leaf.entries = entries
-        cdef uint16_t *ranks
-        if self.has_ranks():
-            ranks = <uint16_t *>realloc(leaf.ranks, room * sizeof(uint16_t))
-            if ranks is NULL:
-                raise MemoryError
-            leaf.ranks = ranks
-        return room
 
     cdef bint has_ranks(self) noexcept:
         """Whether entries are those of a column, which the library keeps in the order of a hash for each term."""
@@ -232,22 +261,21 @@ cdef class IndexPages:
         entry.term_size = <int>(term_size - 3 if self.name else term_size)
         return entry.term_size >= 0
 
-    cdef object _node(self, uint64_t number):
-        cdef _Node node
+    cdef Node _node(self, uint64_t number):
+        cdef Node node
         found = self.nodes.get(number)
         if found is not None:
-            return found
+            return <Node>found
         cdef int size = 0
-        node = _Node.__new__(_Node)
+        node = Node.__new__(Node)
         node.block = self._page(number, &size)
         if not self._read_node(node, <const unsigned char *>node.block, size):
             raise self.damaged()
         self.nodes[number] = node
         return node
 
-    cdef bint _read_node(self, object page_read, const unsigned char *at, int size) except -1:
+    cdef bint _read_node(self, Node node, const unsigned char *at, int size) except -1:
         """The first child; then for each other its page, and its least entry after its size."""
-        cdef _Node node = page_read
         cdef const unsigned char *end = at + size
         cdef int64_t page = wide_varint(&at, end), length
         cdef Entry least
@@ -267,6 +295,9 @@ cdef class IndexPages:
             node.children[node.count].first, node.children[node.count].size = least.term, least.term_size
             node.count += 1
             at += length
+        node.totals = <int64_t *>calloc(node.count + 1, sizeof(int64_t))
+        if node.totals is NULL:
+            raise MemoryError
         return True
 
     cdef Leaf first(self):
@@ -277,12 +308,12 @@ cdef class IndexPages:
         """The last leaf that is not empty, or None."""
         return self._nonempty(self.leaf(self.ends[1]), False) if self.ends[1] else None
 
-    cdef Leaf after(self, Leaf leaf):
-        """The next leaf that is not empty, or None."""
-        return self._nonempty(self.leaf(leaf.following), True) if leaf.following else None
+    cdef Leaf after(self, Leaf leaf, int64_t passed=0):
+        """The next leaf that is not empty, or None, for a walk that has passed so many."""
+        return self._nonempty(self.leaf(leaf.following, self.keeps(passed)), True) if leaf.following else None
 
-    cdef Leaf before(self, Leaf leaf):
-        return self._nonempty(self.leaf(leaf.previous), False) if leaf.previous else None
+    cdef Leaf before(self, Leaf leaf, int64_t passed=0):
+        return self._nonempty(self.leaf(leaf.previous, self.keeps(passed)), False) if leaf.previous else None
 
     cdef Leaf _nonempty(self, Leaf leaf, bint forward):
         cdef uint64_t number
@@ -302,16 +333,16 @@ cdef class IndexPages:
         `share` becomes about how much of the index is before it."""
         cdef uint64_t page = self.root
         cdef double width = 1.0
-        cdef _Node node
+        cdef Node node
         cdef Leaf leaf
         cdef int child, depth = 0
         share[0] = 0.0
         while page >= NODE_IDS:
-            node = <_Node>self._node(page)
+            node = self._node(page)
             child = node.place_of(term, size)
             width /= node.count + 1
             share[0] += width * child
-            page = node.heir if child == 0 else node.children[child - 1].page
+            page = node.page_of(child)
             depth += 1
             if depth > DEPTH_MAX:
                 raise self.damaged()
@@ -324,9 +355,86 @@ cdef class IndexPages:
         place[0] = 0
         return self.after(leaf)
 
-    cdef int64_t between(self, bytes lo, bytes hi, int leaves_max) except -1:
-        """How many entries there are with lo <= term < hi, None leaving a side open; about how many, if more
-        than so many leaves lie between (0: never mind)."""
+    cdef int64_t entries_of(self, uint64_t number) except -1:
+        """How many entries a leaf has, which is not kept for that."""
+        cdef Table table = self.table
+        cdef Block block
+        cdef int64_t found
+        kept = self.leaves.get(number)
+        if kept is not None:
+            return (<Leaf>kept).count
+        table._enter()
+        try:
+            self._find_page(number, &block)
+            found = entries_in(<const unsigned char *>block.value, block.value_size)
+            let_go(&block)
+        finally:
+            release(table.handle)
+        if found < 0:
+            raise self.damaged()
+        return found
+
+    cdef int64_t total_of(self, Node node, int child, int64_t *pages_left) except -1:
+        """How many entries there are below a child. Each is counted once, as nobody writes the index."""
+        cdef int64_t found = 0
+        cdef uint64_t page
+        cdef Node below
+        cdef int i
+        if node.totals[child] > 0:
+            return node.totals[child] - 1
+        pages_left[0] -= 1
+        if pages_left[0] < 0:
+            raise self.damaged()  # a circle
+        page = node.page_of(child)
+        if page < NODE_IDS:
+            found = self.entries_of(page)
+        else:
+            below = self._node(page)
+            for i in range(below.count + 1):
+                found += self.total_of(below, i, pages_left)
+        node.totals[child] = found + 1
+        return found
+
+    cdef int64_t count_below(self, uint64_t page, bytes lo, bytes hi, int depth, int64_t *pages_left) except -1:
+        """How many entries with lo <= term < hi there are below a page."""
+        cdef Node node
+        cdef Leaf leaf
+        cdef int first, last
+        cdef int64_t found = 0
+        if page < NODE_IDS:
+            leaf = self.leaf(page)
+            first = 0 if lo is None else leaf.place_of(PyBytes_AS_STRING(lo), PyBytes_GET_SIZE(lo))
+            last = leaf.count if hi is None else leaf.place_of(PyBytes_AS_STRING(hi), PyBytes_GET_SIZE(hi))
+            return max(0, last - first)
+        if depth > DEPTH_MAX:
+            raise self.damaged()
+        node = self._node(page)
+        first = 0 if lo is None else node.place_of(PyBytes_AS_STRING(lo), PyBytes_GET_SIZE(lo))
+        last = node.count if hi is None else node.place_of(PyBytes_AS_STRING(hi), PyBytes_GET_SIZE(hi))
+        if first == last and not (lo is None and hi is None):
+            return self.count_below(node.page_of(first), lo, hi, depth + 1, pages_left)
+        if lo is not None:
+            found += self.count_below(node.page_of(first), lo, None, depth + 1, pages_left)
+            first += 1
+        if hi is not None:
+            found += self.count_below(node.page_of(last), None, hi, depth + 1, pages_left)
+            last -= 1
+        while first <= last:
+            found += self.total_of(node, first, pages_left)
+            first += 1
+        return found
+
+    cdef int64_t count_between(self, bytes lo, bytes hi) except -1:
+        """How many entries there are with lo <= term < hi, None leaving a side open."""
+        cdef int64_t pages_left = self.total + LEAVES_MAX
+        if lo is None and hi is None:
+            return self.total
+        if lo is not None and hi is not None and lo >= hi:
+            return 0
+        return self.count_below(self.root, lo, hi, 0, &pages_left)
+
+    cdef int64_t estimate_between(self, bytes lo, bytes hi) except -1:
+        """About how many: exact if they lie in a few leaves, else by how far apart the bounds are in the tree."""
         cdef double low_share = 0.0, high_share = 1.0
         cdef int place, passed = 0
         cdef int64_t found = 0
@@ -338,7 +446,7 @@ cdef class IndexPages:
         while range.next():
             found += range.stop - range.start
             passed += 1
-            if leaves_max and passed > leaves_max:
+            if passed > LEAVES_COUNTED:
                 if lo is not None:
                     self.seek(PyBytes_AS_STRING(lo), PyBytes_GET_SIZE(lo), &place, &low_share)
                 if hi is not None:
@@ -348,11 +456,11 @@ cdef class IndexPages:
 
     def count(self, bytes lo=None, bytes hi=None):
         """How many entries have lo <= term < hi; None leaves a side open."""
-        return self.between(lo, hi, 0)
+        return self.count_between(lo, hi)
 
     def estimate(self, bytes lo=None, bytes hi=None):
         """About how many entries have lo <= term < hi: exact if they lie in a few pages."""
-        return self.between(lo, hi, LEAVES_COUNTED)
+        return self.estimate_between(lo, hi)
 
     def entries(self, bytes lo=None, bytes hi=None):
         """The entries with lo <= term < hi, in order, as a list of pairs of term and key.
@@ -431,13 +539,13 @@ cdef class PageWalk:
             if self.place:
                 self.place -= 1
             else:
-                self.leaf = self.pages.before(self.leaf)
+                self.leaf = self.pages.before(self.leaf, self.passed)
                 self.place = self.leaf.count - 1 if self.leaf is not None else 0
                 self._count_page()
         else:
             self.place += 1
             if self.place == self.leaf.count:
-                self.leaf, self.place = self.pages.after(self.leaf), 0
+                self.leaf, self.place = self.pages.after(self.leaf, self.passed), 0
                 self._count_page()
         return self._look()
 
@@ -476,7 +584,7 @@ cdef class PageRange:
         """Go to the next leaf; whether there is one."""
         if self.leaf is not None:
             self.start = 0
-            self.following = None if self.is_last() else self.pages.after(self.leaf)
+            self.following = None if self.is_last() else self.pages.after(self.leaf, self.passed)
         self.leaf = self.following
         if self.leaf is None:
             return False

@@ -20,7 +20,6 @@ from pykesto.engine.overlay cimport Overlay, Table, Version
 cdef enum:
     FIRST_BATCH = 32
     LAST_BATCH = 1024
-    LEAVES_COUNTED = 8  # by an estimate
 
 cdef bytes FIRST_TERM = b"\x01"  # what is listed below it has no term
 
@@ -175,7 +174,7 @@ cdef class IndexView:
         """How many entries there are with lo <= term < hi."""
         cdef Hidden hidden
         if not self.is_above():
-            return 0 if self.pages is None else self.pages.between(lo, hi, 0)
+            return 0 if self.pages is None else self.pages.count_between(lo, hi)
         if self.pages is None:
             return self.count_own(lo, hi)
         hidden = self.known_hidden()
@@ -183,7 +182,7 @@ cdef class IndexView:
             with self.overlay.lock:
                 if self.table.newest <= self.version and hidden.version >= self.table.newest:
                     return (
-                        self.pages.between(lo, hi, 0)
+                        self.pages.count_between(lo, hi)
                         - hidden.entries.count_between(least(lo), most(hi))
                         + self.count_own(lo, hi)
                     )
@@ -250,7 +249,7 @@ cdef class IndexView:
         if self.is_above():
             with self.overlay.lock:
                 found = self.listed.entries.count_between(least(lo), most(hi))
-        return found if self.pages is None else found + self.pages.between(lo, hi, LEAVES_COUNTED)
+        return found if self.pages is None else found + self.pages.estimate_between(lo, hi)
 
     cdef bint lacks(self, int64_t base_rows) except -1:
         """Whether some row may have no entry here; `base_rows` is how many the base has."""
