@@ -10,14 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from ..errors import CorruptionError, FormatError, StorageError
 from ..failpoints import ACTIVE, off
-from ..files import fill_with_zeros, open_file, read_at, remove, sync_directory, translated, write_at
+from ..files import Mutex, fill_with_zeros, open_file, read_at, remove, sync_directory, translated, write_at
 from .format import HEADER_SIZE, SegmentHeader, pack_header, parse_header
 from .segment import Segment
 
@@ -41,7 +40,11 @@ class Segments:
         self.mode = mode
         self.random = random  # salts
         self._open: dict[int, Segment] = {}
-        self._lock = threading.RLock()  # a signal handler may close what it interrupts
+        self._lock = Mutex()  # a signal handler may close what it interrupts
+
+    def is_used_here(self) -> bool:
+        """Whether this thread is in the midst of opening or closing a segment."""
+        return self._lock.is_mine()
 
     def path(self, number: int) -> Path:
         return self.directory / f"{number:012d}{SUFFIX}"
@@ -172,7 +175,7 @@ class Segments:
 
     def abandon(self) -> None:
         """In a forked child: a thread of the parent may have held the lock, and is not here to let it go."""
-        self._lock = threading.RLock()
+        self._lock = Mutex()
 
     def close(self) -> None:
         with self._lock:

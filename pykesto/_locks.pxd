@@ -16,6 +16,7 @@ cdef class Mutex:
     cdef bint try_enter(self) except -1
     cdef int enter(self) except -1
     cdef int leave(self) except -1
+    cpdef bint is_mine(self)
 
 
 cdef class ProcessLock:

@@ -90,6 +90,10 @@ cdef class Mutex:
             PyThread_release_lock(self.lock)
         return 0
 
+    cpdef bint is_mine(self):
+        """Whether this thread has the lock."""
+        return self.owner == PyThread_get_thread_ident()
+
     def __enter__(self):
         self.enter()
         return self

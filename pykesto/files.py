@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from ._locks import EXCLUSIVE, LOOK_AGAIN_S, SHARED, UNLOCK, ProcessLock, flock
+from ._locks import EXCLUSIVE, LOOK_AGAIN_S, SHARED, UNLOCK, Mutex, ProcessLock, flock
 from ._system import SharedWords, crc32c, file_system_of, pid, write_back
 from .errors import ClosedError, LockTimeout, StorageError
 from .failpoints import ACTIVE, off
@@ -22,6 +22,7 @@ from .failpoints import ACTIVE, off
 __all__ = [
     "LOOK_AGAIN_S",
     "FileLock",
+    "Mutex",
     "ProcessLock",
     "SharedWords",
     "copy_file",

@@ -138,8 +138,9 @@ class EmbeddedStore:
     # Detaching
 
     def is_interrupted(self) -> bool:
-        """Whether this thread is in the midst of a commit, a sync or a checkpoint: a signal handler asks."""
-        return any(lock.is_used_here() for lock in (self.commit_lock, self.sync_lock, self.checkpoint_lock))
+        """Whether this thread has what a close waits for others to have: a signal handler asks."""
+        locks = (self.commit_lock, self.sync_lock, self.checkpoint_lock)
+        return any(lock.is_used_here() for lock in locks) or self.view.is_used_here() or self.segments.is_used_here()
 
     def close(self) -> None:
         """Detach. The last process to do so syncs and marks a clean end. Sessions in this process end."""

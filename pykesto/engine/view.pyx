@@ -394,6 +394,11 @@ cdef class View:
         finally:
             self.leave(was)
 
+    def is_used_here(self):
+        """Whether this thread is at work, or was interrupted as it was."""
+        cdef Overlay overlay = self.overlay
+        return self.lock.is_mine() or (overlay is not None and overlay.lock.is_mine())
+
     def end_sessions(self):
         """From now on no session begins, and none goes on."""
         self.closed = True

@@ -71,6 +71,31 @@ while True:
     with db.transaction() as s:
         s.table("rows")[1] = {"text": "x" * 3000}
 """
+OPENING = """
+import signal, sys, threading, time, pykesto
+from pykesto.journal import segments
+db = pykesto.open(sys.argv[1])
+with db.transaction() as s:
+    s.table("rows")[1] = {"n": 1}
+kept = db._attached().store.segments
+kept.let_go_before(1 << 40)
+checkpoint = threading.Thread(target=db.checkpoint)
+def is_waiting():
+    frame = sys._current_frames().get(checkpoint.ident)
+    return frame is not None and frame.f_code is segments.Segments.get.__code__
+def interrupted(self, number, load=segments.Segments._load):
+    if threading.current_thread() is threading.main_thread():
+        checkpoint.start()
+        while not is_waiting():
+            time.sleep(0.001)
+        signal.raise_signal(signal.SIGALRM)
+    return load(self, number)
+segments.Segments._load = interrupted
+signal.signal(signal.SIGALRM, lambda *_: db.close())
+threading.excepthook = lambda args: None if issubclass(args.exc_type, pykesto.Error) else sys.__excepthook__(*args[:3])
+kept.get(1)
+checkpoint.join()
+"""
 
 
 def python(code: str, *arguments: object) -> list[str]:
@@ -99,6 +124,11 @@ def test_a_signal_handler_may_close_while_the_journal_is_followed(tmp_path: Path
     finally:
         os.kill(writer.pid, signal.SIGKILL)
         writer.communicate()
+
+
+def test_a_signal_handler_may_close_what_a_checkpoint_needs_a_segment_of_that_it_interrupts(tmp_path: Path) -> None:
+    ended = subprocess.run(python(OPENING, tmp_path / "db.kesto"), capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("call", ["rename", "fsync"])
