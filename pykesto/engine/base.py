@@ -182,11 +182,13 @@ class BaseBuilder:
         for path in files_in(self.directory):
             remove(path)
 
-    def copy_from(self, source: Path) -> None:
-        """Make this base a copy of the one in `source`, which is immutable."""
+    def copy_from(self, source: Path) -> int:
+        """Make this base a copy of the one in `source`, which is immutable; how many bytes that took."""
         self.clear()
+        size = 0
         for path in files_in(source):
             if path.name != "STAMP":
+                size += path.stat().st_size
                 copy_file(
                     path,
                     self.directory / path.name,
@@ -194,6 +196,7 @@ class BaseBuilder:
                     before_each=self._stop_if_asked,
                     gently=self.gently,
                 )
+        return size
 
     def apply(self, rows: Mapping[str, Images], schema: Mapping[str, tuple[IndexDefinition, ...]]) -> None:
         """Put the newest images, each table in its own transaction; have just the tables and indexes of `schema`."""

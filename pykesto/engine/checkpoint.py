@@ -25,6 +25,9 @@ from .threads import Daemon
 
 JOURNAL_BYTES = 8 << 20  # a checkpoint is due when this much follows the current base
 BATCH_BYTES = 16 << 20  # one checkpoint applies about so much of it: even a process that soon ends brings the base on
+COPIED_SHARE = (
+    8  # where a base had to be copied, a part of that size of the journal is applied: the rest waits for no copy
+)
 BEHIND_BYTES = 2 * BATCH_BYTES  # of journal after the current base
 CLOSING_PATIENCE_S = 5.0  # how long close() lets a checkpoint finish before it has it given up
 HELP_PATIENCE_S = 1.0  # how long who commits waits for another process's checkpoint when memory is full
@@ -159,12 +162,13 @@ class _Checkpoint:
         builder.begin()
         if ACTIVE:
             hit("checkpoint.begin")
+        batch = BATCH_BYTES
         if source != target:
-            builder.copy_from(store.layout.base(source))
+            batch = max(batch, builder.copy_from(store.layout.base(source)) // COPIED_SHARE)
         schema = Schema(stamp.tables)
         reader = self._reader(stamp.mark)
         # No less than the current base has: overlays hold nothing before it, so none that ends earlier may follow it.
-        enough = manifest.mark(manifest.current).position + BATCH_BYTES
+        enough = manifest.mark(manifest.current).position + batch
         newest = Newest(schema)
         reader.gather(store.state, newest, until=until, enough=enough)
         self.commits = newest.commits

@@ -88,6 +88,30 @@ def test_no_base_becomes_current_that_ends_before_the_one_that_was(
         assert versions == sorted(set(versions))
 
 
+def test_a_base_that_had_to_be_copied_takes_more_of_the_journal(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else who is killed in the midst of copies again and again leaves more of it each time than the next one takes."""
+    monkeypatch.setattr(checkpoints, "BATCH_BYTES", 10_000)
+    monkeypatch.setattr(checkpoints, "COPIED_SHARE", 1)
+    with pykesto.open(database, durability="process") as db:
+        store, gate = db._attached().store, db._attached().checkpointer.gate
+
+        def left_by_one(first: int) -> int:
+            for number in range(first, first + 20):
+                with db.transaction() as s:
+                    s.table("rows")[number] = {"text": "x" * 1000}
+            outcome = checkpoints.checkpoint(store, gate)
+            assert outcome.done
+            return outcome.left_bytes
+
+        assert left_by_one(0) > 0
+        assert left_by_one(20) > 0  # both bases are there
+        other = 1 - store.control.base_word() % 2
+        store.layout.stamp(other).unlink()
+        assert left_by_one(40) == 0
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what is mapped")
 def test_the_files_of_a_base_are_opened_for_their_sync_before_the_library_closes_them(
     database: Path, monkeypatch: pytest.MonkeyPatch
