@@ -16,6 +16,8 @@ cdef enum Step:  # from a record to the next
 
 
 cdef class Follower:
+    cdef Segment segment  # what `take` gets is the payload of a record in it,
+    cdef uint64_t position  # which begins there
     cdef int take(self, uint64_t number, const char *payload, Py_ssize_t size) except -1
     cdef int keep(self, bytes block) except -1
     cdef bint take_kept(self, uint64_t number, const char *payload, Py_ssize_t size) noexcept nogil

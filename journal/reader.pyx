@@ -79,10 +79,15 @@ cdef class Reader:
         cdef Py_ssize_t offset
         cdef Verified found
         cdef bytes block
-        while self.position < end:
-            block, offset = self.block(newest, end, &limit), 0
-            while self.next_of(&found, block, &offset, limit):
-                follower.take(found.number, found.payload, found.size)
+        try:
+            while self.position < end:
+                block, offset = self.block(newest, end, &limit), 0
+                follower.segment = self.segment
+                while self.next_of(&found, block, &offset, limit):
+                    follower.position = found.position
+                    follower.take(found.number, found.payload, found.size)
+        finally:
+            follower.segment = None
         return 0
 
     def gather(self, JournalState state not None, Follower follower not None, *, uint64_t until, uint64_t enough):

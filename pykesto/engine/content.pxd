@@ -21,6 +21,7 @@ cdef enum:
 
 cdef uint32_t number(Cursor *cursor) except? 0xFFFFFFFE
 cdef uint64_t large_number(Cursor *cursor) except? 0xFFFFFFFFFFFFFFFE
+cdef const char *skipped(Cursor *cursor, Py_ssize_t size) except NULL
 cdef bytes taken(Cursor *cursor, Py_ssize_t size)
 cdef str name_taken(Cursor *cursor, Py_ssize_t size)
 cdef tuple parsed_heading(bytes heading)

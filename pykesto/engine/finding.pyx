@@ -67,11 +67,11 @@ cdef class IndexView:
         cdef Version row = newest
         while row is not None and row.number > self.version:
             row = row.older
-        if row is None or row.image is None or row.number <= self.base_version:
+        if row is None or row.is_deleted() or row.number <= self.base_version:
             return False
         if row is newest and row.older is None and not self.listed.dropped:
             return True
-        return entry[0] in self.listed.terms(row.image)
+        return entry[0] in self.listed.terms(row.packed())
 
     cdef bint is_above(self) except -1:
         """Whether the overlay has rows of the table at all."""

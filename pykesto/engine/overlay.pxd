@@ -8,12 +8,21 @@ from pykesto.engine.keyfilter cimport KeyFilter
 from pykesto.engine.listed cimport Listed
 from pykesto.engine.ordered cimport Ordered
 from pykesto.journal.reader cimport Follower
+from pykesto.journal.segment cimport Segment
 
 
 cdef class Version:
     cdef readonly uint64_t number
-    cdef readonly bytes image
     cdef readonly Version older
+    cdef bytes held  # the image, once it is in memory
+    cdef Segment segment  # until then: where it is read from
+    cdef uint64_t position
+    cdef Py_ssize_t record_size
+    cdef Py_ssize_t size  # of the image; DELETED_ROW: there is none
+    cdef bytes packed(self)
+    cdef int read(self) except -1
+    cdef bint is_deleted(self) noexcept
+    cdef Py_ssize_t bytes_with(self, bytes key) noexcept
 
 
 cdef class Applied:
@@ -50,7 +59,7 @@ cdef class Overlay(Follower):
     cdef list live
     cdef dict known
     cdef Table table(self, str name)
-    cdef int put(self, Table table, bytes key, bytes image, uint64_t number) except -1
+    cdef int put(self, Table table, bytes key, Version version) except -1
     cdef int end(self, Applied applied) except -1
     cdef prune(self, Table table, bytes key, Version newest)
     cdef change_maps(self, change)

@@ -11,8 +11,9 @@ from .schema import Schema
 @final
 class Version:
     number: Final[int]
-    image: Final[bytes | None]
     older: Final[Version | None]
+    @property
+    def image(self) -> bytes | None: ...
 
 @final
 class Applied:

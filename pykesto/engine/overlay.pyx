@@ -2,7 +2,8 @@
 
 One process's copy, made by following the journal. `version` is the number of the newest commit applied. Rows are
 chains of versions, newest first; a version that no snapshot sees is dropped when its row is written again, so that a
-row which changes all the time takes no more room than one that rests. Ordered maps of keys and of indexed values serve
+row which changes all the time takes no more room than one that rests. What others committed, if it is large, stays in
+the journal until somebody reads it. Ordered maps of keys and of indexed values serve
 scans and queries; they hold a superset (entries of older versions too), so whoever uses them looks at the visible row
 again.
 """
@@ -16,12 +17,15 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from pykesto._locks cimport Mutex
 from pykesto.engine.content cimport (
-    DELETED, Commit, Cursor, changes_schema, large_number, name_taken, number, parsed_heading, taken, unpack_commit,
+    DELETED, Commit, Cursor, changes_schema, large_number, name_taken, number, parsed_heading, skipped, taken,
+    unpack_commit,
 )
 from pykesto.engine.keyfilter cimport KeyFilter
 from pykesto.engine.listed cimport Listed
 from pykesto.engine.ordered cimport Ordered
 from pykesto.journal.reader cimport Follower
+from pykesto.journal.records cimport Verified, size_with, verify
+from pykesto.journal.segment cimport Segment
 
 from bisect import bisect_left
 from collections import deque
@@ -38,10 +42,49 @@ cdef extern from "Python.h":
     PyObject *PyDict_SetDefault(dict of, key, default) except NULL
 
 
+cdef enum:
+    DELETED_ROW = -1  # instead of an image's size
+    LARGE = 512  # an image that is left in the journal, if no index asks for it: to copy a smaller one costs little
+
+
 @cython.final
 @cython.no_gc  # a chain ends, so there is no cycle to look for
 cdef class Version:
     """A row as a commit left it (image None: deleted), and the version before, as far as it is kept."""
+
+    @property
+    def image(self):
+        """The packed row; read from the journal when it is first asked for, and kept then."""
+        return self.packed()
+
+    cdef bytes packed(self):
+        if self.segment is not None:
+            self.read()
+        return self.held
+
+    cdef int read(self) except -1:
+        cdef Segment segment = self.segment
+        cdef Verified found
+        cdef bytes block
+        if segment is None:
+            return 0  # another thread was quicker
+        block = segment.get(self.position, self.record_size)
+        if not verify(
+            &found, PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), 0, self.position, self.record_size, segment.salt
+        ) or found.number != self.number or found.size < self.size:
+            raise CorruptionError(
+                "a record changed after it was written", path=segment.path, offset=segment.offset(self.position)
+            )
+        self.held = PyBytes_FromStringAndSize(found.payload + found.size - self.size, self.size)
+        self.segment = None
+        return 0
+
+    cdef bint is_deleted(self) noexcept:
+        return self.size == DELETED_ROW
+
+    cdef Py_ssize_t bytes_with(self, bytes key) noexcept:
+        """How much it takes at most, beside what an object takes."""
+        return PyBytes_GET_SIZE(key) + (0 if self.size == DELETED_ROW else self.size)
 
     def __dealloc__(self):
         # One after another: a row that was written while many sessions were open has a long chain, and to let each
@@ -177,7 +220,7 @@ cdef class Overlay(Follower):
             for name, rows in commit.rows.items():
                 table = self.table(name)
                 for key, image in (<dict?>rows).items():
-                    self.put(table, key, image, number)
+                    self.put(table, key, version_of(number, image))
             self.end(applied)
         finally:
             self.lock.leave()
@@ -185,10 +228,12 @@ cdef class Overlay(Follower):
     cdef int take(self, uint64_t number, const char *payload, Py_ssize_t size) except -1:
         """Take in the commit `number` as the journal has it. Of one row nothing is made but what stays."""
         cdef Applied applied = Applied.__new__(Applied)
-        cdef bytes image
-        applied.number = number
+        cdef Version version = Version.__new__(Version)
+        cdef const char *image = NULL
+        cdef Table table
+        applied.number = version.number = number
         try:
-            image = single_row(applied, payload, size)
+            version.size = single_row(applied, payload, size, &image)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CorruptionError(f"a record of the journal holds no commit: {error}") from error
         if applied.key is None:
@@ -196,9 +241,14 @@ cdef class Overlay(Follower):
             return 0
         self.lock.enter()
         try:
+            table = self.table(applied.table)
+            if version.size >= LARGE and not table.indexes and self.segment is not None:
+                version.segment, version.position, version.record_size = self.segment, self.position, size_with(size)
+            elif not version.is_deleted():
+                version.held = PyBytes_FromStringAndSize(image, version.size)
             if applied.table not in self.known:
-                self.schema.apply((), {applied.table: {applied.key: image}})
-            self.put(self.table(applied.table), applied.key, image, number)
+                self.schema.apply((), {applied.table: {applied.key: version.packed()}})
+            self.put(table, applied.key, version)
             self.end(applied)
         finally:
             self.lock.leave()
@@ -210,11 +260,9 @@ cdef class Overlay(Follower):
         self.version = applied.number
         return 0
 
-    cdef int put(self, Table table, bytes key, bytes image, uint64_t number) except -1:
-        cdef Version version = Version.__new__(Version)
-        version.number, version.image = number, image
+    cdef int put(self, Table table, bytes key, Version version) except -1:
         cdef Version older = <Version>PyDict_SetDefault(table.rows, key, version)
-        table.newest = number
+        table.newest = version.number
         if older is version:
             table.note_key(key)
         else:
@@ -224,10 +272,10 @@ cdef class Overlay(Follower):
                 table.chains += 1
             else:
                 self.prune(table, key, version)
-        self.size_bytes += PyBytes_GET_SIZE(key) + (0 if image is None else PyBytes_GET_SIZE(image))
+        self.size_bytes += version.bytes_with(key)
         if table.indexes:
             for listed in table.indexes.values():
-                (<Listed>listed).add(image, key)
+                (<Listed>listed).add(version.packed(), key)
         return 0
 
     cdef prune(self, Table table, bytes key, Version newest):
@@ -238,9 +286,9 @@ cdef class Overlay(Follower):
         if at >= 0 and <uint64_t>self.live[at] >= gone.number and not (ACTIVE and off("overlay.versions")):
             return
         last.older = gone.older
-        self.size_bytes -= PyBytes_GET_SIZE(key) + (0 if gone.image is None else PyBytes_GET_SIZE(gone.image))
+        self.size_bytes -= gone.bytes_with(key)
         if table.indexes:
-            self.forget_entries(table, key, [gone.image], images(newest, None))
+            self.forget_entries(table, key, [gone.packed()], images(newest, None))
 
     cdef change_maps(self, change):
         """Keep an ordered map for each index. A dropped table needs no more: the commit deletes its rows."""
@@ -266,7 +314,7 @@ cdef class Overlay(Follower):
         for key, newest in table.rows.items():
             version = newest
             while version is not None:
-                listed.add(version.image, key)
+                listed.add(version.packed(), key)
                 version = version.older
         table.indexes[name] = listed
 
@@ -394,7 +442,7 @@ cdef class Overlay(Follower):
             del table.rows[key]
             table.note_gone(key)
         while gone is not None:
-            self.size_bytes -= PyBytes_GET_SIZE(key) + (0 if gone.image is None else PyBytes_GET_SIZE(gone.image))
+            self.size_bytes -= gone.bytes_with(key)
             gone = gone.older
 
     cdef forget_entries(self, Table table, bytes key, list gone, list kept):
@@ -403,27 +451,38 @@ cdef class Overlay(Follower):
             (<Listed>listed).discard(key, gone, kept)
 
 
-cdef bytes single_row(Applied applied, const char *payload, Py_ssize_t size):
-    """The image of the only row that a payload writes; what else it says goes into `applied`. No key: it does more."""
+cdef Version version_of(uint64_t number, bytes image):
+    cdef Version version = Version.__new__(Version)
+    version.number, version.held = number, image
+    version.size = DELETED_ROW if image is None else PyBytes_GET_SIZE(image)
+    return version
+
+
+cdef Py_ssize_t single_row(
+    Applied applied, const char *payload, Py_ssize_t size, const char **image
+) except? -2:
+    """The size of the image of the only row that a payload writes, at whose end it stands; what else it says goes into
+    `applied`. No key: it does more."""
     cdef Cursor cursor
     cursor.at, cursor.end = payload, payload + size
     applied.time_ms = large_number(&cursor)
     schema, applied.about = parsed_heading(taken(&cursor, number(&cursor)))
     if schema or number(&cursor) != 1:
-        return None
+        return DELETED_ROW
     cdef uint32_t name_size = number(&cursor)
     cdef uint32_t rows = number(&cursor)
     applied.table = name_taken(&cursor, name_size)
     if rows != 1:
-        return None
+        return DELETED_ROW
     cdef uint32_t key_size = number(&cursor)
     cdef uint32_t image_size = number(&cursor)
     cdef bytes key = taken(&cursor, key_size)
-    cdef bytes image = None if image_size == DELETED else taken(&cursor, image_size)
+    if image_size != DELETED:
+        image[0] = skipped(&cursor, image_size)
     if cursor.at != cursor.end:
         raise ValueError(f"{cursor.end - cursor.at} bytes are left over")
     applied.key = key
-    return image
+    return DELETED_ROW if image_size == DELETED else <Py_ssize_t>image_size
 
 
 cdef int note_touched(Applied applied, dict rows) except -1:
@@ -453,6 +512,6 @@ cdef tuple keys_of(dict rows):
 cdef list images(Version version, Version until):
     cdef list found = []
     while version is not until:
-        found.append(version.image)
+        found.append(version.packed())
         version = version.older
     return found

@@ -25,7 +25,7 @@ cdef enum:
 
 
 cdef object row_above(Version version):
-    return stored(version.number, version.image)
+    return stored(version.number, version.packed())
 
 
 cdef object row_below(rows, bytes key):
@@ -41,7 +41,8 @@ cdef object row_below(rows, bytes key):
 
 
 cdef object columns_above(Version version):
-    return row_of(PyBytes_AS_STRING(version.image), PyBytes_GET_SIZE(version.image), None)
+    cdef bytes image = version.packed()
+    return row_of(PyBytes_AS_STRING(image), PyBytes_GET_SIZE(image), None)
 
 
 cdef class Used:
@@ -78,7 +79,7 @@ cdef class BaseSnapshot:
     cdef Row row_of(self, str table, bytes key):
         cdef Version version = self.overlay.visible(table, key, self.version)
         if version is not None:
-            return None if version.image is None else stored(version.number, version.image)
+            return None if version.is_deleted() else row_above(version)
         found = (<dict>self.base.open_tables).get(table)
         if found is None:
             found = self.base.table(table)
@@ -122,7 +123,7 @@ cdef class BaseSnapshot:
                 below.append(key)
                 found.append(below)  # a place to fill in
             else:
-                found.append(None if version.image is None else take_above(version))
+                found.append(None if version.is_deleted() else take_above(version))
         if below:
             filled = [None] * len(below) if rows is None else rows_in_place(rows, below, put_key, TAIL, take_below)
             for i in range(len(found)):
@@ -203,7 +204,7 @@ cdef class BaseSnapshot:
         for key in self.overlay.keys_between(table, lo, hi):
             version = self.overlay.visible(table, key, self.version)
             if version is not None:
-                found += version.image is not None
+                found += not version.is_deleted()
                 found -= rows is not None and stored_key(<bytes>key) in rows
         return found
 

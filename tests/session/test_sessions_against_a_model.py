@@ -26,7 +26,12 @@ from tests.processes import Worker, close_database, delete, open_database, put, 
 
 TABLES = ["one", "two"]
 COLUMNS = ["a", "b"]
-rows = st.dictionaries(st.sampled_from(COLUMNS), containers, max_size=2)
+LARGE = {"c": "of a size that is left in the journal" * 20}
+rows = st.builds(
+    lambda row, large: {**row, **LARGE} if large else row,
+    st.dictionaries(st.sampled_from(COLUMNS), containers, max_size=2),
+    st.booleans(),
+)
 which = st.sampled_from([0, 1])
 tables = st.sampled_from(TABLES)
 INDEXES: list[tuple[tuple[str, ...], dict[str, Any]]] = [
