@@ -10,7 +10,9 @@ cdef extern from "pythread.h":
 
 
 cdef class Mutex:
-    cdef PyThread_type_lock lock
+    cdef PyThread_type_lock bell  # rung for one of those who sleep, and silent when one has heard it
+    cdef bint rung
+    cdef Py_ssize_t sleepers
     cdef unsigned long owner  # the thread that has it, 0: none
     cdef Py_ssize_t depth
     cdef bint try_enter(self) except -1

@@ -53,41 +53,46 @@ cdef int64_t LOOK_AGAIN_NS = <int64_t>(LOOK_AGAIN_S * 1e9)
 
 @cython.final
 cdef class Mutex:
-    """A re-entrant lock between threads, for moments: threading.RLock without a call through Python."""
+    """A re-entrant lock between threads, for moments: threading.RLock without a call through Python, or a look at the clock.
+
+    Who enters and leaves has the interpreter, which guards these words. Those who have to wait sleep on `bell`.
+    """
 
     def __cinit__(self):
-        self.lock = PyThread_allocate_lock()
-        if self.lock == NULL:
+        self.bell = PyThread_allocate_lock()
+        if self.bell == NULL:
             raise MemoryError("can't make a lock")
+        PyThread_acquire_lock(self.bell, 1)  # not rung
 
     def __dealloc__(self):
-        if self.lock != NULL:
-            if self.owner != 0:
-                PyThread_release_lock(self.lock)
-            PyThread_free_lock(self.lock)
+        if self.bell != NULL:
+            PyThread_free_lock(self.bell)
 
     cdef bint try_enter(self) except -1:
         cdef unsigned long me = PyThread_get_thread_ident()
         if self.owner != me:
-            if not PyThread_acquire_lock(self.lock, 0):
+            if self.owner != 0:
                 return False
             self.owner = me
         self.depth += 1
         return True
 
     cdef int enter(self) except -1:
-        if not self.try_enter():
+        while not self.try_enter():
+            self.sleepers += 1
             with nogil:
-                PyThread_acquire_lock(self.lock, 1)
-            self.owner = PyThread_get_thread_ident()
-            self.depth = 1
+                PyThread_acquire_lock(self.bell, 1)
+            self.sleepers -= 1
+            self.rung = False
         return 0
 
     cdef int leave(self) except -1:
         self.depth -= 1
         if self.depth == 0:
             self.owner = 0
-            PyThread_release_lock(self.lock)
+            if self.sleepers and not self.rung:
+                self.rung = True
+                PyThread_release_lock(self.bell)
         return 0
 
     cpdef bint is_mine(self):

@@ -4,6 +4,7 @@ import _thread
 import operator
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 import pykesto
 from pykesto import LockTimeout
-from pykesto.files import FileLock, write_back
+from pykesto.files import FileLock, Mutex, write_back
 from tests.processes import Worker, open_database, put
 
 Start = Callable[[], Worker]
@@ -122,3 +123,26 @@ def test_an_interrupt_that_came_in_c_code_does_not_keep_the_lock_from_being_give
 def test_writing_back_tells_of_a_failure_as_the_sync_after_it_would_not() -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         write_back(-1, 1)
+
+
+def test_a_mutex_lets_one_thread_in_at_a_time_as_often_as_it_likes_and_forgets_no_sleeper() -> None:
+    mutex, inside, entered = Mutex(), [0], [0]
+
+    def work() -> None:
+        for turn in range(500):
+            with mutex, mutex:
+                assert mutex.is_mine()
+                inside[0] += 1
+                if turn % 3 == 0:
+                    time.sleep(0)  # the others get the interpreter, and must wait
+                assert inside[0] == 1
+                inside[0] -= 1
+                entered[0] += 1
+            assert not mutex.is_mine()
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert entered[0] == 3000
