@@ -343,7 +343,7 @@ cdef class IndexPages:
     cdef bint keeps(self, int64_t passed) noexcept
     cdef Leaf leaf(self, uint64_t number, bint keep=*)
     cdef Leaf _load(self, uint64_t number)
-    cdef bint _read_leaf(self, Leaf leaf, const unsigned char *at, int size) noexcept
+    cdef bint _read_leaf(self, Leaf leaf, int64_t count, const unsigned char *at, int size) noexcept
     cdef bint has_ranks(self) noexcept
     cdef bint _put(
         self, Entry *entry, const char *term, int64_t term_size, const char *key, int64_t key_size
@@ -358,7 +358,7 @@ cdef class IndexPages:
     cdef Leaf seek(self, const char *term, Py_ssize_t size, int *place, double *share)
     cdef int _find_page(self, uint64_t number, Block *block) except -1
     cdef int64_t entries_of(self, uint64_t number) except -1
-    cdef int64_t total_of(self, Node node, int child, int64_t *pages_left) except -1
+    cdef int64_t total_of(self, Node node, int child, int depth, int64_t *pages_left) except -1
     cdef int64_t count_below(self, uint64_t page, bytes lo, bytes hi, int depth, int64_t *pages_left) except -1
     cdef int64_t count_between(self, bytes lo, bytes hi) except -1
     cdef int64_t estimate_between(self, bytes lo, bytes hi) except -1

@@ -211,22 +211,26 @@ cdef class IndexPages:
             raise self.damaged()
         if page is NULL:
             raise MemoryError
-        if not self._read_leaf(leaf, <const unsigned char *>page, block.value_size):
+        if not self._read_leaf(leaf, count, <const unsigned char *>page, block.value_size):
             raise self.damaged()
         return leaf
 
-    cdef bint _read_leaf(self, Leaf leaf, const unsigned char *at, int size) noexcept:
+    cdef bint _read_leaf(self, Leaf leaf, int64_t count, const unsigned char *at, int size) noexcept:
         """Previous and following page; then for each entry the sizes of term and key and how many keys follow.
-        `entries_in` has looked at each size."""
+        It has so many entries, unless the file was changed meanwhile."""
         cdef const unsigned char *end = at + size
         cdef int64_t term_size, key_size, more
         cdef const char *term
         leaf.previous, leaf.following = <uint64_t>wide_varint(&at, end), <uint64_t>wide_varint(&at, end)
         while at < end:
             term_size, key_size, more = varint(&at, end), varint(&at, end), varint(&at, end)
+            if term_size < 0 or key_size < 0 or more < 0 or term_size + key_size > end - at:
+                return False
             term = <const char *>at
             at += term_size
             while True:
+                if leaf.count == count:
+                    return False
                 if not self._put(&leaf.entries[leaf.count], term, term_size, <const char *>at, key_size):
                     return False
                 if leaf.ranks is not NULL:
@@ -237,6 +241,8 @@ cdef class IndexPages:
                     break
                 more -= 1
                 key_size = varint(&at, end)
+                if key_size < 0 or key_size > end - at:
+                    return False
         return True
 
     cdef bint has_ranks(self) noexcept:
@@ -374,7 +380,7 @@ cdef class IndexPages:
             raise self.damaged()
         return found
 
-    cdef int64_t total_of(self, Node node, int child, int64_t *pages_left) except -1:
+    cdef int64_t total_of(self, Node node, int child, int depth, int64_t *pages_left) except -1:
         """How many entries there are below a child. Each is counted once, as nobody writes the index."""
         cdef int64_t found = 0
         cdef uint64_t page
@@ -383,7 +389,7 @@ cdef class IndexPages:
         if node.totals[child] > 0:
             return node.totals[child] - 1
         pages_left[0] -= 1
-        if pages_left[0] < 0:
+        if pages_left[0] < 0 or depth > DEPTH_MAX:
             raise self.damaged()  # a circle
         page = node.page_of(child)
         if page < NODE_IDS:
@@ -391,7 +397,7 @@ cdef class IndexPages:
         else:
             below = self._node(page)
             for i in range(below.count + 1):
-                found += self.total_of(below, i, pages_left)
+                found += self.total_of(below, i, depth + 1, pages_left)
         node.totals[child] = found + 1
         return found
 
@@ -411,6 +417,8 @@ cdef class IndexPages:
         node = self._node(page)
         first = 0 if lo is None else node.place_of(PyBytes_AS_STRING(lo), PyBytes_GET_SIZE(lo))
         last = node.count if hi is None else node.place_of(PyBytes_AS_STRING(hi), PyBytes_GET_SIZE(hi))
+        if first > last:
+            return 0
         if first == last and not (lo is None and hi is None):
             return self.count_below(node.page_of(first), lo, hi, depth + 1, pages_left)
         if lo is not None:
@@ -420,7 +428,7 @@ cdef class IndexPages:
             found += self.count_below(node.page_of(last), None, hi, depth + 1, pages_left)
             last -= 1
         while first <= last:
-            found += self.total_of(node, first, pages_left)
+            found += self.total_of(node, first, depth, pages_left)
             first += 1
         return found
 

@@ -25,9 +25,8 @@ from .threads import Daemon
 
 JOURNAL_BYTES = 8 << 20  # a checkpoint is due when this much follows the current base
 BATCH_BYTES = 16 << 20  # one checkpoint applies about so much of it: even a process that soon ends brings the base on
-COPIED_SHARE = (
-    8  # where a base had to be copied, a part of that size of the journal is applied: the rest waits for no copy
-)
+COPIED_SHARE = 8  # one that had to copy a base applies so large a part of its size, so that fewer have to,
+COPIED_BATCH_BYTES = 512 << 20  # and no more than this
 BEHIND_BYTES = 2 * BATCH_BYTES  # of journal after the current base
 CLOSING_PATIENCE_S = 5.0  # how long close() lets a checkpoint finish before it has it given up
 HELP_PATIENCE_S = 1.0  # how long who commits waits for another process's checkpoint when memory is full
@@ -164,7 +163,8 @@ class _Checkpoint:
             hit("checkpoint.begin")
         batch = BATCH_BYTES
         if source != target:
-            batch = max(batch, builder.copy_from(store.layout.base(source)) // COPIED_SHARE)
+            copied = builder.copy_from(store.layout.base(source))
+            batch = max(batch, min(copied // COPIED_SHARE, COPIED_BATCH_BYTES))
         schema = Schema(stamp.tables)
         reader = self._reader(stamp.mark)
         # No less than the current base has: overlays hold nothing before it, so none that ends earlier may follow it.

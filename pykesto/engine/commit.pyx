@@ -174,6 +174,9 @@ cdef class Committer:
                     payload = pack_commit(commit)
             if writes.schema:
                 refuse_other_index(view.overlay, writes)
+                for change in writes.schema:
+                    if change.kind == "create_index":
+                        view.overlay.read_rows(change.table)  # what fails fails before anything is written
             if self.needs_unique_check(writes):
                 newest = view.take()
                 try:

@@ -11,11 +11,16 @@ from pykesto.journal.reader cimport Follower
 from pykesto.journal.segment cimport Segment
 
 
+cdef class Source:
+    cdef Segment segment
+    cdef uint64_t newest
+
+
 cdef class Version:
     cdef readonly uint64_t number
     cdef readonly Version older
     cdef bytes held  # the image, once it is in memory
-    cdef Segment segment  # until then: where it is read from
+    cdef Source source  # until then: where it is read from
     cdef uint64_t position
     cdef Py_ssize_t record_size
     cdef Py_ssize_t size  # of the image; DELETED_ROW: there is none
@@ -58,6 +63,13 @@ cdef class Overlay(Follower):
     cdef set unique_tables
     cdef list live
     cdef dict known
+    cdef object sources  # oldest first
+    cdef uint64_t sources_bytes
+    cdef Source latest
+    cdef Source source_here(self)
+    cdef int forget_sources(self, uint64_t version) except -1
+    cdef int let_go(self) except -1
+    cdef int read_rows(self, str table) except -1
     cdef Table table(self, str name)
     cdef int put(self, Table table, bytes key, Version version) except -1
     cdef int end(self, Applied applied) except -1

@@ -9,6 +9,9 @@ from .manifest import Mark
 from .schema import Schema
 
 @final
+class Source: ...
+
+@final
 class Version:
     number: Final[int]
     older: Final[Version | None]

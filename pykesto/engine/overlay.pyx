@@ -32,7 +32,7 @@ from collections import deque
 
 from pykesto import failpoints as _failpoints
 from pykesto.engine.schema import Schema
-from pykesto.errors import CorruptionError
+from pykesto.errors import ClosedError, CorruptionError
 from pykesto.failpoints import off
 
 cdef bint ACTIVE = _failpoints.ACTIVE
@@ -45,6 +45,14 @@ cdef extern from "Python.h":
 cdef enum:
     DELETED_ROW = -1  # instead of an image's size
     LARGE = 512  # an image that is left in the journal, if no index asks for it: to copy a smaller one costs little
+    SOURCES = 16  # segments at most that rows are left in: each is a descriptor, and room on the disk
+    SOURCES_BYTES = 256 << 20
+
+
+@cython.final
+@cython.no_gc
+cdef class Source:
+    """A segment that versions are left in, the last of them that of the commit `newest`."""
 
 
 @cython.final
@@ -58,16 +66,20 @@ cdef class Version:
         return self.packed()
 
     cdef bytes packed(self):
-        if self.segment is not None:
+        if self.source is not None:
             self.read()
         return self.held
 
     cdef int read(self) except -1:
-        cdef Segment segment = self.segment
+        cdef Source source = self.source
+        cdef Segment segment
         cdef Verified found
         cdef bytes block
-        if segment is None:
+        if source is None:
             return 0  # another thread was quicker
+        segment = source.segment
+        if segment is None:
+            raise ClosedError("the database was closed in this process meanwhile")
         block = segment.get(self.position, self.record_size)
         if not verify(
             &found, PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), 0, self.position, self.record_size, segment.salt
@@ -76,7 +88,7 @@ cdef class Version:
                 "a record changed after it was written", path=segment.path, offset=segment.offset(self.position)
             )
         self.held = PyBytes_FromStringAndSize(found.payload + found.size - self.size, self.size)
-        self.segment = None
+        self.source = None
         return 0
 
     cdef bint is_deleted(self) noexcept:
@@ -181,6 +193,7 @@ cdef class Overlay(Follower):
         self.known = self.schema.known
         self.tables = {}
         self.log = deque()
+        self.sources = deque()
         self.size_bytes = 0
         self.lock = Mutex()  # around the ordered maps, which readers copy from
         for table, indexes in schema.items():
@@ -242,16 +255,64 @@ cdef class Overlay(Follower):
         self.lock.enter()
         try:
             table = self.table(applied.table)
-            if version.size >= LARGE and not table.indexes and self.segment is not None:
-                version.segment, version.position, version.record_size = self.segment, self.position, size_with(size)
+            if version.size >= LARGE and not table.indexes:
+                version.source = self.source_here()
+            if version.source is not None:
+                version.source.newest = number
+                version.position, version.record_size = self.position, size_with(size)
             elif not version.is_deleted():
                 version.held = PyBytes_FromStringAndSize(image, version.size)
             if applied.table not in self.known:
-                self.schema.apply((), {applied.table: {applied.key: version.packed()}})
+                self.schema.apply((), {applied.table: {applied.key: None if version.is_deleted() else b""}})
             self.put(table, applied.key, version)
             self.end(applied)
         finally:
             self.lock.leave()
+        return 0
+
+    cdef Source source_here(self):
+        """Where the record that is being taken in can be left; None if as much of the journal is needed for that as may be."""
+        cdef Segment segment = self.segment
+        cdef uint64_t size
+        if segment is None or self.latest is not None and self.latest.segment is segment:
+            return None if segment is None else self.latest
+        size = segment.end - segment.start
+        if len(self.sources) >= SOURCES or self.sources_bytes + size > SOURCES_BYTES:
+            return None
+        self.latest = Source.__new__(Source)
+        self.latest.segment = segment
+        self.sources.append(self.latest)
+        self.sources_bytes += size
+        return self.latest
+
+    cdef int forget_sources(self, uint64_t version) except -1:
+        """Let go of segments in which no version after this one was left."""
+        cdef Source source
+        while self.sources and (<Source>self.sources[0]).newest <= version:
+            source = self.sources.popleft()
+            self.sources_bytes -= source.segment.end - source.segment.start
+            if source is self.latest:
+                self.latest = None
+        return 0
+
+    cdef int let_go(self) except -1:
+        """Close what rows would be read from: nobody may read here any more."""
+        for source in self.sources:
+            (<Source>source).segment = None
+        self.sources.clear()
+        self.latest = None
+        return 0
+
+    cdef int read_rows(self, str table) except -1:
+        """Have all versions of a table's rows in memory."""
+        cdef Table found = self.tables.get(table)
+        cdef Version version
+        if found is not None:
+            for newest in list(found.rows.values()):
+                version = newest
+                while version is not None:
+                    version.packed()
+                    version = version.older
         return 0
 
     cdef int end(self, Applied applied) except -1:
@@ -422,6 +483,7 @@ cdef class Overlay(Follower):
                     for key in keys:
                         self.forget_key(table, key, version)
             self.mark = mark
+            self.forget_sources(version)
         return True
 
     cdef forget_key(self, Table table, bytes key, uint64_t version):

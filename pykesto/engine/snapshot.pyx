@@ -87,6 +87,16 @@ cdef class BaseSnapshot:
                 return None
         return row_below(found, key)
 
+    def version_of(self, str table, bytes key not None):
+        """The number of the commit that wrote the row; 0 if there is none."""
+        self.refuse_unusable()
+        cdef Version version = self.overlay.visible(table, key, self.version)
+        cdef Row row
+        if version is not None:
+            return 0 if version.is_deleted() else version.number
+        row = self.row_of(table, key)
+        return 0 if row is None else row.version
+
     def scan(self, str table, lo=None, hi=None, *, bint reverse=False):
         """The rows with lo <= key < hi, in key order."""
         for keys in self.scan_keys(table, lo, hi, reverse=reverse):

@@ -14,7 +14,7 @@ from ..errors import ConcurrencyConflict, Conflict
 from ..failpoints import ACTIVE, off
 from ..merging import combined, differs_elsewhere
 from ..store import Isolation, Reads, Writes
-from .overlay import Overlay
+from .overlay import Overlay, Version
 from .snapshot import BaseSnapshot
 
 _REPORTED = 5
@@ -61,7 +61,7 @@ def _conflicts(
         for key in keys:
             newest = overlay.newest(name, key)
             if newest is not None and newest.number > snapshot.version:
-                image = _merged(snapshot, writes, name, key, newest.image, checked=isolation == "serializable")
+                image = _merged(snapshot, writes, name, key, newest, checked=isolation == "serializable")
                 if image is None:
                     yield _conflict(snapshot, name, key, newest.number)
                 else:
@@ -71,26 +71,25 @@ def _conflicts(
 
 
 def _merged(
-    snapshot: BaseSnapshot, writes: Writes, table: str, key: bytes, newest: bytes | None, *, checked: bool
+    snapshot: BaseSnapshot, writes: Writes, table: str, key: bytes, newest: Version, *, checked: bool
 ) -> bytes | None:
     """A row as its session and other commits made it; None: their changes do not go together.
 
     What is merged was read: where that is checked, others may only have changed columns that have a policy too.
     """
     merge = writes.merges.get(table) if writes.merges else None
-    if merge is None or newest is None or key not in merge.rows:
+    if merge is None or key not in merge.rows or (image := newest.image) is None:
         return None
     policies, done = merge.rows[key]
     if checked:
         seen = snapshot.get(table, key)
-        if differs_elsewhere(policies, b"" if seen is None else seen.image, newest):
+        if differs_elsewhere(policies, b"" if seen is None else seen.image, image):
             return None
-    return combined(policies, newest, done)
+    return combined(policies, image, done)
 
 
 def _conflict(snapshot: BaseSnapshot, table: str, key: bytes, now: int) -> Conflict:
-    seen = snapshot.get(table, key)
-    return Conflict(table, key, seen.version if seen else 0, now, **snapshot.about(now))
+    return Conflict(table, key, snapshot.version_of(table, key), now, **snapshot.about(now))
 
 
 def _predicate_conflicts(snapshot: BaseSnapshot, overlay: Overlay, reads: Reads, merged: Rows) -> Iterator[Conflict]:

@@ -419,5 +419,12 @@ cdef class View:
 
     def drop(self):
         """Forget everything: the last references to descriptors of the journal, too."""
+        cdef BaseSnapshot snapshot = self.oldest
+        cdef Overlay overlay = self.overlay
+        if overlay is not None:
+            overlay.let_go()
+        while snapshot is not None:
+            snapshot.overlay.let_go()
+            snapshot = snapshot.after
         self.old_bases, self.base = [], None
         self.reader = self.overlay = self.oldest = self.newest = None

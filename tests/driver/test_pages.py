@@ -1,7 +1,11 @@
 """The pages of a lexical index tell what a scan of the rows does, however often they are asked."""
 
 import random
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +73,32 @@ def test_a_tail_is_left_out_of_keys(table: tc.Table) -> None:
     assert tc.IndexPages(table, b"a", tail=6).entries(b"0007", b"0008")[0] == (b"0007", b"")
     with pytest.raises(UsageError, match="-1"):
         tc.IndexPages(table, b"", tail=-1)
+
+
+CIRCLE = """
+import sys
+from pykesto import errors, tc
+with tc.Table(sys.argv[1], "r") as table:
+    pages = tc.IndexPages(table, b"")
+    for lo, hi in ((None, b"00100000"), (b"00000001", None), (b"00000001", b"00199999")):
+        try:
+            pages.count(lo, hi)
+        except errors.CorruptionError as error:
+            print(error)
+"""
+
+
+def test_an_inner_page_that_leads_to_itself_is_damage(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.tct"
+    with tc.Table(rows, "n") as made:
+        made.create_index(b"")
+        made.apply_raw([(b"%08d" % n, b"\x01a\x01b") for n in range(200_000)])
+    (index,) = tmp_path.glob("*.idx.*")
+    content = bytearray(index.read_bytes())
+    # The root's name, and its first child: a number beyond 2**48, which stands for an inner page
+    root = max(re.finditer(rb"#([1-9])([\x80-\xff]\xff{5}\x40)", content), key=lambda found: found[1])
+    content[root.start(2)] = 0xFE - int(root[1])
+    index.write_bytes(content)
+    ended = subprocess.run([sys.executable, "-c", CIRCLE, rows], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.count("damaged") >= 2
