@@ -48,6 +48,7 @@ cdef class Table:
     cdef uint64_t newest  # the number of the newest version
     cdef Ordered in_order(self)
     cdef bint may_hold(self, const char *key, Py_ssize_t size) except -1
+    cdef bint was_read(self, bytes key) except -1
     cdef int note_key(self, bytes key) except -1
     cdef int note_gone(self, bytes key) except -1
 

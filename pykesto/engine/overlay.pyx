@@ -160,6 +160,11 @@ cdef class Table:
             self.filter = made  # not before it holds all
         return made.may_hold(key, size)
 
+    cdef bint was_read(self, bytes key) except -1:
+        """Whether this process has read or written the row since it came here: it may well do so again."""
+        cdef Version known = self.rows.get(key)
+        return known is not None and known.held is not None
+
     cdef int note_key(self, bytes key) except -1:
         """Have a new key where it is asked for, and the filter in the right size."""
         if self.keys is not None:
@@ -255,7 +260,7 @@ cdef class Overlay(Follower):
         self.lock.enter()
         try:
             table = self.table(applied.table)
-            if version.size >= LARGE and not table.indexes:
+            if version.size >= LARGE and not table.indexes and not table.was_read(applied.key):
                 version.source = self.source_here()
             if version.source is not None:
                 version.source.newest = number
